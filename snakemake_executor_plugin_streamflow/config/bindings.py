@@ -1,0 +1,88 @@
+"""The `bindings:` section, and what all forms of bindings share: targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..model import Binding, Target
+from .deployments import Declared, wrong_service
+from .options import size_of
+from .reader import Reader
+from .sections import BindingSection, TargetSection
+
+Declarations = Mapping[str, Declared | None]
+Placed = tuple[Binding, str]
+"""A binding and its `file:line:column`."""
+
+
+def read_bindings(
+    reader: Reader, sections: Sequence[BindingSection], declared: Declarations, file: Path
+) -> list[Placed]:
+    """Check the bindings and return those without mistakes."""
+    found = []
+    for section in sections:
+        given = [name for name in ("rule", "group") if reader.node(section, name)]
+        if not given:
+            reader.report(section, "expected rule or group, and target")
+        for name in given:
+            if reader.sound(section, name) and not getattr(section, name):
+                reader.problem(section, name, "expected a name or pattern or a list, got nothing")
+        targets = read_targets(reader, section.target or (), declared)
+        binding = Binding(section.rule or (), section.group or (), targets, section.policy)
+        found.append((binding, where(reader, section, file)))
+    return found
+
+
+def read_targets(reader: Reader, sections: Sequence[TargetSection], declared: Declarations) -> tuple[Target, ...]:
+    """Check targets against the deployments and return those without mistakes."""
+    return tuple(target for section in sections if (target := _target(reader, section, declared)))
+
+
+def where(reader: Reader, section: object, file: Path) -> str:
+    """Return `file:line:column` of a section."""
+    place = reader.place(section)
+    return f"{file}:{place.line}:{place.column}"
+
+
+def _target(reader: Reader, section: TargetSection, declared: Declarations) -> Target | None:
+    name = _one_of(reader, section, "deployment", "model")
+    count = _one_of(reader, section, "locations", "resources", required=False)
+    if name is None:
+        return None
+    deployment = getattr(section, name)
+    if deployment not in declared:
+        if declared:
+            shown = reader.hint(section, name, declared, "declared")
+        else:
+            shown = "but the file declares none: add it below `deployments:`"
+        reader.problem(section, name, f"expected the name of a deployment, {shown}")
+        return None
+    found = declared[deployment]
+    locations = getattr(section, count) if count else 1
+    if found and found.options is not None:
+        if section.service is not None:
+            message = wrong_service(reader, section, section.service, deployment, found)
+            if message:
+                reader.problem(section, "service", message)
+        size, noun = size_of(found.options)
+        if count and locations > size:
+            shown = reader.hint(section, count, ())
+            message = f"expected at most {size}, the number of {noun} of deployment {deployment!r}, {shown}"
+            reader.problem(section, count, message)
+    return Target(deployment, section.service, locations, section.workdir)
+
+
+def _one_of(reader: Reader, section: TargetSection, new: str, old: str, *, required: bool = True) -> str | None:
+    """Return which of two names for the same is given and sound."""
+    given = [name for name in (new, old) if reader.node(section, name)]
+    if len(given) == 2:
+        reader.problem(section, old, f"given twice, also as {new}")
+    elif not given and required:
+        reader.problem(section, new, "expected the name of a deployment, got nothing")
+    elif given and reader.sound(section, given[0]):
+        if getattr(section, given[0]) is not None:
+            return given[0]
+        if required:
+            reader.problem(section, given[0], "expected the name of a deployment, got nothing")
+    return None

@@ -1,0 +1,101 @@
+"""What StreamFlow's own files hold beyond what this plugin reads."""
+
+from __future__ import annotations
+
+from ..model import DockerOptions
+from .sections import CompanionSection
+
+IGNORED_SECTIONS = {
+    "bindingFilters": "StreamFlow's binding filters",
+    "checkpointManager": "StreamFlow's checkpointing",
+    "dataManager": "StreamFlow's data manager",
+    "database": "StreamFlow's database",
+    "deploymentManager": "StreamFlow's deployment manager",
+    "failureManager": "StreamFlow's fault tolerance",
+    "scheduling": "StreamFlow's scheduler and its policies",
+}
+"""Top-level keys that are accepted and not used."""
+
+TYPES_NOT_YET = (
+    "apptainer",
+    "docker-compose",
+    "flux",
+    "helm",
+    "helm3",
+    "helm4",
+    "kubernetes",
+    "occam",
+    "pbs",
+    "singularity",
+    "slurm",
+    "unknown",
+)
+"""Deployment types of StreamFlow that have no connector here yet."""
+
+IGNORED_OPTIONS: dict[type, frozenset[str]] = {
+    CompanionSection: frozenset(IGNORED_SECTIONS),
+    DockerOptions: frozenset({"cidfile", "detachKeys", "rm", "sigProxy"}),
+}
+"""Keys that are accepted and not used. Of docker's: cleaning up and attaching is the connector's affair."""
+
+OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
+    DockerOptions: frozenset(
+        (
+            "blkioWeight",
+            "blkioWeightDevice",
+            "cgroupParent",
+            "cgroupns",
+            "cpuPeriod",
+            "cpuQuota",
+            "cpuRTPeriod",
+            "cpuRTRuntime",
+            "cpuShares",
+            "cpusetCpus",
+            "cpusetMems",
+            "deviceCgroupRule",
+            "deviceReadBps",
+            "deviceReadIops",
+            "deviceWriteBps",
+            "deviceWriteIops",
+            "dnsOption",
+            "dnsSearch",
+            "envFile",
+            "expose",
+            "groupAdd",
+            "healthCmd",
+            "healthInterval",
+            "healthRetries",
+            "healthStartPeriod",
+            "healthTimeout",
+            "ip",
+            "ip6",
+            "isolation",
+            "kernelMemory",
+            "labelFile",
+            "link",
+            "linkLocalIP",
+            "logDriver",
+            "logOpt",
+            "macAddress",
+            "memoryReservation",
+            "memorySwap",
+            "memorySwappiness",
+            "networkAlias",
+            "noHealthcheck",
+            "oomKillDisable",
+            "oomScoreAdj",
+            "pidsLimit",
+            "publishAll",
+            "restart",
+            "stopSignal",
+            "stopTimeout",
+            "storageOpt",
+            "sysctl",
+            "userns",
+            "uts",
+            "volumeDriver",
+            "volumesFrom",
+        )
+    ),
+}
+"""Options of StreamFlow that would make a difference, and that no connector here passes on yet."""

@@ -1,0 +1,34 @@
+"""Which deployment may go through which, and what is wrong with a `wraps`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MAY_WRAP: dict[str, tuple[str, ...]] = {
+    "docker": ("local", "ssh"),
+}
+"""type -> types that it can go through. A type that is not here cannot wrap."""
+
+
+def refusal(outer: str, inner: str) -> str | None:
+    """Return why a deployment of type `outer` cannot go through one of type `inner`; None when it can."""
+    if inner in MAY_WRAP.get(outer, ()):
+        return None
+    able = " or ".join(sorted(name for name, inners in MAY_WRAP.items() if inner in inners))
+    if outer in MAY_WRAP:
+        return f"{outer} cannot wrap {inner}; it can wrap {' or '.join(MAY_WRAP[outer])}"
+    return (
+        f"{outer} cannot wrap another deployment; {able} can wrap {inner}" if able else f"{outer} cannot wrap {inner}"
+    )
+
+
+def cycle(start: str, wraps: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the names from `start` back to `start`, or None when following `{outer: inner}` does not return to it."""
+    chain = [start]
+    while (following := wraps.get(chain[-1])) is not None:
+        if following == start:
+            return (*chain, start)
+        if following in chain:
+            return None
+        chain.append(following)
+    return None

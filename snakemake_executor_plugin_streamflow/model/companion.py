@@ -1,0 +1,50 @@
+"""The companion file, `streamflow.yml`, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from .deployment import Deployment
+
+
+class Policy(StrEnum):
+    """How one of several possible locations is chosen."""
+
+    LOCALITY = "locality"
+    SPREAD = "spread"
+    PACK = "pack"
+    RANDOM = "random"
+    ORDER = "order"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a rule may go."""
+
+    deployment: str
+    service: str | None = None
+    locations: int = 1
+    workdir: PurePosixPath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Rule patterns (fnmatch) or group names, and where they may go. The first binding that matches wins."""
+
+    rules: tuple[str, ...]
+    groups: tuple[str, ...]
+    targets: tuple[Target, ...]
+    policy: Policy = Policy.LOCALITY
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A whole, valid companion file. `where` gives `file:line:column` of each binding, by its index."""
+
+    path: Path
+    bindings: tuple[Binding, ...] = ()
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    where: tuple[str, ...] = ()

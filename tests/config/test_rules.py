@@ -1,0 +1,53 @@
+"""Which binding a rule has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snakemake_executor_plugin_streamflow.config import binding_for, check_rules
+from snakemake_executor_plugin_streamflow.model import Binding, Companion, Target
+
+HERE = (Target("here"),)
+
+
+def companion(*pairs: tuple[str, str]) -> Companion:
+    """Return a file with one binding for each `(rules, groups)`, names separated by blanks."""
+    bindings = tuple(Binding(tuple(rules.split()), tuple(groups.split()), HERE) for rules, groups in pairs)
+    where = tuple(f"f.yml:{line}:5" for line in range(1, len(pairs) + 1))
+    return Companion(Path("f.yml"), bindings, {}, where)
+
+
+def test_the_first_binding_that_names_rule_or_group_wins() -> None:
+    file = companion(("a_*", ""), ("", "g"), ("a_x", ""), ("b B", "h"))
+    assert binding_for(file, "a_x", "g") is file.bindings[0]
+    assert binding_for(file, "z", "g") is file.bindings[1]
+    assert binding_for(file, "B", None) is file.bindings[3]
+    assert binding_for(file, "z", "h") is file.bindings[3]
+
+
+def test_a_rule_that_nothing_names_has_no_binding_and_case_counts() -> None:
+    file = companion(("a", ""), ("", "*"))
+    assert binding_for(file, "A", None) is None
+
+
+def test_patterns_that_match_nothing_are_named_with_the_nearest() -> None:
+    assert check_rules(companion(("bwa_mme", ""), ("", "plot")), {"bwa_mem", "call"}, {"plots"}) == [
+        "f.yml:1:5: no rule matches 'bwa_mme'; did you mean 'bwa_mem'?",
+        "f.yml:2:5: no group matches 'plot'; did you mean 'plots'?",
+    ]
+
+
+def test_a_binding_that_earlier_ones_leave_nothing_for_is_named() -> None:
+    warnings = check_rules(companion(("a*", ""), ("ab", "g")), {"aa", "ab", "c"}, {"g"})
+    assert warnings == []
+    warnings = check_rules(companion(("a*", ""), ("ab aa", "")), {"aa", "ab", "c"}, set())
+    assert warnings == ["f.yml:2:5: this binding never applies: earlier ones already bind aa, ab; move it up"]
+
+
+def test_after_a_binding_of_all_rules_a_group_has_no_effect() -> None:
+    warnings = check_rules(companion(("*", ""), ("", "g")), {"a", "b"}, {"g"})
+    assert warnings == ["f.yml:2:5: this binding never applies: earlier ones already bind g; move it up"]
+
+
+def test_a_sound_file_has_no_warnings() -> None:
+    assert check_rules(companion(("a", ""), ("", "g"), ("*", "")), {"a", "b"}, {"g"}) == []
