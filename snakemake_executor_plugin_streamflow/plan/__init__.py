@@ -1,0 +1,9 @@
+"""Pure decisions: events in, instructions out. No I/O, no asyncio, no clock."""
+
+from .bandwidth import Bandwidths
+from .ledger import Dropped, Ledger, Replica
+from .placement import Decision, Placement
+from .queue import Wanted
+from .site import Capacity
+
+__all__ = ["Bandwidths", "Capacity", "Decision", "Dropped", "Ledger", "Placement", "Replica", "Wanted"]
