@@ -1,0 +1,171 @@
+"""The job directory: what is written there, and what is read back.
+
+`<workdir>/.streamflow/jobs/<id>/`, mode 700, holds `script`, `stdout`, `stderr`, `pid` and `exit`. `exit` holds the
+code and what was found of each output; it is complete when its last line is a full stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from .quote import encode, exports, quote, words
+
+SCRIPT_LIMIT = 65_000
+"""Bytes of one argument, as Snakemake counts them: longer commands are run from a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One shell command: `text` is run by `shell`; by bash after `set -euo pipefail`, unless it has a prefix.
+
+    Attributes:
+        shell: what Snakemake would use; its base name when that path does not exist at the location.
+        prefix, suffix: `shell.prefix` and `shell.suffix`.
+        env: for this command alone; not secret.
+    """
+
+    text: str
+    shell: str = "bash"
+    prefix: str = ""
+    suffix: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a session runs.
+
+    Attributes:
+        id: run, job and attempt: [A-Za-z0-9_.-]+, unique for ever.
+        commands: one after another; the first that fails ends the job.
+        outputs: paths to remove before, and to look at after; relative to `workdir` or absolute.
+        keep: those of `outputs` that are not removed before (`update()`).
+        parents: directories that must exist.
+        env: exported; never written to a file.
+        stdin, stdout, stderr: files instead of the job directory's (and /dev/null); relative to `workdir` or absolute.
+    """
+
+    id: str
+    workdir: PurePosixPath
+    commands: Sequence[Command]
+    outputs: Sequence[str] = ()
+    keep: frozenset[str] = frozenset()
+    parents: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One output as it lies at its location. `kind` is "file", "directory", "other" or "missing"."""
+
+    path: str
+    kind: str
+    size_b: int = 0
+    mtime_ns: int = 0
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended: its code (128+n after signal n) and its outputs, in the order of the specification.
+
+    `outputs` is None when the list was too long for an event: read the file `exit`.
+    """
+
+    code: int
+    outputs: tuple[Found, ...] | None = ()
+
+
+_LOOK = """look() {
+for f; do shift
+if [ -d "$f" ]; then m=${m}d; elif [ -f "$f" ]; then m=${m}f; elif [ -e "$f" ]; then m=${m}o; else m=${m}m; continue; fi
+set -- "$@" "$f"; done
+[ $# = 0 ] || t="$t$(stat -L -c '%s %Y %a' -- "$@")
+"; }
+"""
+
+
+def render(spec: JobSpec) -> str:
+    """Return the text of `script`. It is run by `sh` in a session of its own, with fd 3 = events."""
+    lines = [
+        "d=${0%/*}",
+        "trap : TERM INT HUP",
+        'echo $$ >"$d/pid"',
+        "run() {",
+    ]
+    lines += [f"[ -d {p} ] || mkdir -p {p} || return 125" for p in map(quote, spec.parents)]
+    lines += [
+        f"if [ -e {p} ] || [ -L {p} ]; then rm -rf {p} || return 125; fi"
+        for p in map(quote, (o for o in spec.outputs if o not in spec.keep and o not in (spec.stdout, spec.stderr)))
+    ]
+    for number, command in enumerate(spec.commands):
+        body = _run(command, number, "exec " if command.env else "")
+        if command.env:
+            body = f"(\n{exports(command.env)}{body}\n)"
+        lines.append(body + " || return $?")
+    lines.append("}")
+    redirect = "".join(
+        f" {sign}{quote(name)}" for sign, name in (("<", spec.stdin), (">", spec.stdout), ("2>", spec.stderr)) if name
+    )
+    lines.append(f"if cd {quote(spec.workdir)}; then run 3>&-{redirect}; c=$?; else c=125; fi")
+    lines.append('m=; t=; set --; exec 2>>"$d/stderr"')
+    if spec.outputs:
+        lines.append(_LOOK + f"cd {quote(spec.workdir)} 2>/dev/null || true")
+        for start in range(0, len(spec.outputs), 200):
+            lines.append(f"look {words(_dashed(o) for o in spec.outputs[start : start + 200])}")
+    lines.append('e="$c ${m:--}\n${t%\n}"')
+    lines.append("""printf '%s\\n.\\n' "$e" >"$d/exit\"""")
+    lines.append("""[ ${#e} -lt 3000 ] || e="$c @\"""")
+    lines.append("""printf 'E %s %s\\n.\\n' "${d##*/}" "$e" >&3""")
+    return "\n".join(lines) + "\n"
+
+
+def secret_lines(env: Mapping[str, str]) -> str:
+    """Return the shell text that sets the environment of a job; sent through the session, not kept."""
+    return exports(env)
+
+
+def parse_end(lines: Sequence[str], outputs: Sequence[str]) -> JobEnd:
+    """Read an `exit` file's or an event's lines: `CODE FLAGS`, then `SIZE MTIME MODE` for each output that is there."""
+    code, _, flags = lines[0].partition(" ")
+    if flags == "@":
+        return JobEnd(int(code), None)
+    rest = iter(lines[1:])
+    found = []
+    for path, flag in zip(outputs, "" if flags == "-" else flags, strict=False):
+        if flag == "m":
+            found.append(Found(path, "missing"))
+            continue
+        size, mtime, mode = next(rest, "").split()
+        kind = {"f": "file", "d": "directory"}.get(flag, "other")
+        found.append(Found(path, kind, int(size), int(mtime) * 1_000_000_000, int(mode, 8)))
+    return JobEnd(int(code), tuple(found))
+
+
+def _dashed(path: str) -> str:
+    return f"./{path}" if path.startswith("-") else path
+
+
+def _run(command: Command, number: int, how: str) -> str:
+    base = command.shell.rsplit("/", 1)[-1]
+    bash = base == "bash"
+    strict = "set -euo pipefail; " if bash and not command.prefix else command.prefix
+    text = f"{strict} {command.text} {command.suffix}".strip()
+    shell = (
+        base
+        if command.shell == base
+        else f'"$([ -x {quote(command.shell)} ] && echo {quote(command.shell)} || echo {quote(base)})"'
+    )
+    if len(encode(text)) + 4 * text.count("'") > SCRIPT_LIMIT:
+        return f"""{{ printf '%s\\n' {quote(text)} >"$d/command{number}" && {shell} "$d/command{number}"; }}"""
+    if bash and not command.prefix:
+        # Without bash, sh does what it can of strict mode; the preflight has said so.
+        plain = f"set -eu; (set -o pipefail) 2>/dev/null && set -o pipefail; {command.text} {command.suffix}".strip()
+        with_bash, without = f"{how}{shell} -c {quote(text)}", f"{how}sh -c {quote(plain)}"
+        return f"if command -v bash >/dev/null 2>&1; then {with_bash}; else {without}; fi"
+    return f"{how}{shell} -c {quote(text)}"

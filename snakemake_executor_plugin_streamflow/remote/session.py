@@ -1,0 +1,315 @@
+"""The session: one shell per location through which jobs are started, watched and cancelled.
+
+Text protocol over one channel. We send calls of the functions in `PRELUDE`, one per job; each call ends with the word
+`ok`, so that a call cut off in the middle is never obeyed. The shell and the jobs' wrappers answer with events, each
+written by one system call of less than 4096 bytes, so that they never mix:
+
+    E ID CODE FLAGS ... .    the job ended (`job.parse_end` reads it); `E ID CODE @`: see the file `exit`
+    R ID                     it runs
+    A ID                     there is no such job directory: it never started
+    L ID                     it started, and neither it nor its exit code can be found
+    F ID REASON              it could not be started
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from ..connect.base import Channel
+from ..errors import JobLost, SiteError, TransferError, Unreachable
+from .job import JobEnd, JobSpec, parse_end, render, secret_lines
+from .quote import decode, encode, quote, words
+
+PRELUDE = r"""
+cd /; unset SSH_CLIENT SSH2_CLIENT; j=%(jobs)s
+sf_end() { e=$(cat "$j/$1/exit"); [ ${#e} -lt 3000 ] || e="${e%%%% *} @
+."
+  printf 'E %%s %%s\n' "$1" "$e"; }
+sf_done() { [ -s "$j/$1/exit" ] && case $(tail -n 1 "$j/$1/exit") in .) true;; *) false;; esac; }
+sf_start() { [ "$4" = ok ] || return 0
+  if e=$(mkdir -m 700 "$j/$1" 2>&1); then
+    if printf '%%s' "$2" >"$j/$1/script"; then
+      { set -C; : 2>/dev/null >"$j/$1/begun" || exit 0; set +C
+        eval "$3"; STREAMFLOW_JOB=$1; export STREAMFLOW_JOB; setsid sh "$j/$1/script"; c=$?
+        [ -s "$j/$1/exit" ] || { printf '%%s -\n.\n' $c >"$j/$1/exit"; printf 'E %%s %%s -\n.\n' "$1" $c >&3; }
+      } </dev/null 3>&1 >"$j/$1/stdout" 2>"$j/$1/stderr" &
+    else rm -rf "$j/$1"; printf 'F %%s cannot write %%s (disk full?)\n' "$1" "$j/$1"; fi
+  elif [ -d "$j/$1" ]; then sf_check "$1" ok; else printf 'F %%s %%s\n' "$1" "$e"; fi; }
+sf_check() { [ "$2" = ok ] || return 0
+  if [ ! -d "$j/$1" ]; then echo "A $1"; else { sf_watch "$1" & } </dev/null; fi; }
+sf_watch() { n=0
+  until sf_done "$1" || [ -s "$j/$1/pid" ] || [ $n -ge 30 ]; do sleep 0.1; n=$((n+1)); done
+  if ! [ -s "$j/$1/pid" ] && ! sf_done "$1" && mkdir "$j/$1/begun" 2>/dev/null; then
+    mv "$j/$1" "$j/.$1.$$"; rm -rf "$j/.$1.$$"; echo "A $1"; return; fi
+  if ! sf_done "$1"; then
+    p=; read -r p 2>/dev/null <"$j/$1/pid"; echo "R $1"
+    while [ -n "$p" ] && ! sf_done "$1" && kill -0 "$p" 2>/dev/null; do sleep 0.1; done
+    n=0; until sf_done "$1" || [ $n -ge 10 ]; do sleep 0.1; n=$((n+1)); done
+  fi
+  if sf_done "$1"; then sf_end "$1"; elif [ -z "$p" ] && [ ! -d "$j/$1" ]; then echo "A $1"; else echo "L $1"; fi; }
+sf_kill() { [ "$2" = ok ] || return 0
+  { n=0; until [ -s "$j/$1/pid" ] || [ ! -d "$j/$1" ] || [ $n -ge 20 ]; do sleep 0.1; n=$((n+1)); done
+    if ! sf_done "$1" && read -r p 2>/dev/null <"$j/$1/pid"; then
+      kill -TERM -- "-$p" 2>/dev/null; n=0
+      while kill -0 -- "-$p" 2>/dev/null && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
+      kill -KILL -- "-$p" 2>/dev/null
+      for e in $(grep -la "STREAMFLOW_JOB=$1" /proc/[0-9]*/environ 2>/dev/null); do
+        q=${e#/proc/}; q=${q%%%%/environ}; [ "$q" = $$ ] || kill -KILL "$q" 2>/dev/null; done
+    fi; } </dev/null >/dev/null 2>&1 & }
+sf_rm() { for l; do :; done; [ "$l" = ok ] || return 0; (cd "$j" && rm -rf "$@"); }
+echo READY
+"""
+# Who makes the directory `begun` may begin, or take a job back that a lost session had no time to begin.
+# Where SSH_CLIENT is set, bash reads ~/.bashrc before every command, which could undo what the deployment's `env` says.
+# `grep -a` finds what a job left in sessions of its own; the wrapper itself, in the group, is dead by then.
+
+
+_FORGET_AT_ONCE = 50
+"""Job directories that are removed by one command."""
+_NOWHERE = PurePosixPath("/")
+
+
+@dataclass(slots=True)
+class Running:
+    """A job that was sent and has not ended."""
+
+    spec: JobSpec
+    done: asyncio.Future[JobEnd]
+    parts: list[str] = field(default_factory=list)
+
+
+class Session:
+    """The control shell of one location.
+
+    `open_shell` gives a fresh channel to a fresh `sh` there. After a drop the session opens a new one, with
+    back-off, as long as jobs are out, and finds them again: a job directory that exists is never started twice.
+
+    Args:
+        gone: tells whether the location is gone for good.
+        give_up_s: after so many seconds without a connection the jobs are given up as Unreachable.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        jobs_directory: str,
+        open_shell: Callable[[], Awaitable[Channel]],
+        log: Callable[[str], None],
+        *,
+        gone: Callable[[], Awaitable[bool]],
+        give_up_s: float = 600,
+    ) -> None:
+        self.location = location
+        self._jobs = jobs_directory
+        self._open_shell = open_shell
+        self._log = log
+        self._gone = gone
+        self._give_up_s = give_up_s
+        self._running: dict[str, Running] = {}
+        self._channel: Channel | None = None
+        self._queue: list[tuple[bool, bytes]] = []
+        self._wake = asyncio.Event()
+        self._ending: set[str] = set()
+        self._forgotten: list[str] = []
+        self._closed = False
+        self._ready = asyncio.Event()
+        self.lost = False
+        self._collecting: Running | None = None
+
+    async def serve(self) -> None:
+        """Keep a connection up while there are jobs; runs until `close`. Started by the owner, in its task group."""
+        delay, down_since = 0.2, None
+        loop = asyncio.get_running_loop()
+        while not self._closed:
+            if not self._queue and not self._running:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            try:
+                await self._connect_and_serve()
+                delay, down_since = 0.2, None
+            except SiteError as error:
+                if self._closed:
+                    return
+                if self._ready.is_set():
+                    delay, down_since = 0.2, None
+                self._ready.clear()
+                now = loop.time()
+                down_since = down_since or now
+                if not error.transient or now - down_since > self._give_up_s or await self._gone():
+                    self._give_up(error)
+                    down_since = None
+                    continue
+                self._log(
+                    f"{self.location}: connection lost ({error}); "
+                    f"{len(self._running)} jobs out; trying again in {delay:.1f} s"
+                )
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 30)
+            except Exception as error:  # a bug here must not leave jobs waiting for ever
+                self._give_up(Unreachable(f"{self.location}: {type(error).__name__}: {error}"))
+                raise
+
+    async def run(self, spec: JobSpec) -> JobEnd:
+        """Run a job and return its end. Cancelling the caller kills the job's process tree at the location.
+
+        Raises:
+            JobLost: it started, and its end is unknown.
+            TransferError: it could not be started (disk full, no permission); it did not run.
+            Unreachable: the location was gone for too long; whether the job ran is unknown.
+        """
+        if self._closed:
+            raise Unreachable(f"{self.location}: it was set aside")
+        done: asyncio.Future[JobEnd] = asyncio.get_running_loop().create_future()
+        self._running[spec.id] = Running(spec, done)
+        self._send(self._start_call(spec), start=True)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self._ending.add(spec.id)
+            self.kill(spec.id)
+            raise
+        finally:
+            self._running.pop(spec.id, None)
+
+    def kill(self, job: str) -> None:
+        """End a job's process tree; `run` then returns its code."""
+        self._send(encode(f"sf_kill {quote(job)} ok\n"))
+
+    def forget(self, job: str) -> None:
+        """Remove a job directory that has been accounted for."""
+        self._forgotten.append(job)
+        if len(self._forgotten) >= _FORGET_AT_ONCE:
+            self._send_forgotten()
+        elif len(self._forgotten) == 1:
+            asyncio.get_running_loop().call_later(1, self._send_forgotten)
+
+    def _send_forgotten(self) -> None:
+        if self._forgotten:
+            self._send(encode(f"sf_rm {words(self._forgotten)} ok\n"))
+            self._forgotten.clear()
+
+    async def close(self, grace_s: float = 3.0) -> list[str]:
+        """Wait for jobs that are being ended, then close the channel; return those of which nothing was heard.
+
+        Jobs that were not cancelled go on; nobody listens any more.
+        """
+        if not self._closed:
+            self._send_forgotten()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    while (self._queue or self._ending) and not self.lost:
+                        await asyncio.sleep(0.02)
+        self._closed = True
+        self._wake.set()
+        for job in self._running.values():
+            if not job.done.done():
+                job.done.set_exception(Unreachable(f"{self.location}: the session was closed"))
+        if self._channel is not None:
+            await self._channel.kill()
+        return sorted(self._ending)
+
+    def _start_call(self, spec: JobSpec) -> bytes:
+        call = f"sf_start {quote(spec.id)} {quote(render(spec))} {quote(secret_lines(spec.env))} ok\n"
+        return encode(call)
+
+    def _send(self, call: bytes, *, start: bool = False) -> None:
+        if not self._closed:
+            self._queue.append((start, call))
+            self._wake.set()
+
+    async def _connect_and_serve(self) -> None:
+        async with await self._open_shell() as channel:
+            self._channel = channel
+            try:
+                if self._closed:
+                    return
+                await channel.write(encode(PRELUDE % {"jobs": quote(self._jobs)}))
+                # Whatever became of the old calls: a job directory that exists is not started again.
+                orders = [call for call in self._queue if not call[0]]
+                self._queue = [(True, self._start_call(job.spec)) for job in self._running.values()] + orders
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._read(channel))
+                    group.create_task(self._write(channel))
+            except* SiteError as errors:
+                raise errors.exceptions[0] from None
+            finally:
+                self._channel = None
+
+    async def _write(self, channel: Channel) -> None:
+        while not self._closed:
+            if self._queue:
+                sent = len(self._queue)
+                await channel.write(b"".join(call for _, call in self._queue))
+                del self._queue[:sent]
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def _read(self, channel: Channel) -> None:
+        buffer = b""
+        while True:
+            data = await channel.read()
+            if not data:
+                if self._closed:
+                    return
+                said = decode(channel.errors)[-300:].strip()
+                raise Unreachable(f"{self.location}: the shell there ended{': ' + said if said else ''}")
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                self._line(decode(line))
+
+    def _line(self, line: str) -> None:
+        if self._collecting is not None:
+            if line == ".":
+                complete, self._collecting = self._collecting, None
+                self._ended(complete)
+            else:
+                self._collecting.parts.append(line)
+            return
+        kind, _, rest = line.partition(" ")
+        if kind == "READY":
+            self._ready.set()
+            self.lost = False
+            return
+        name, _, detail = rest.partition(" ")
+        job = self._running.get(name)
+        if kind in "EAL":
+            self._ending.discard(name)
+        if kind == "E":
+            ended = job or Running(JobSpec(name, _NOWHERE, ()), asyncio.get_running_loop().create_future())
+            ended.parts = [detail]
+            self._collecting = ended
+        elif job is None or job.done.done():
+            return
+        elif kind == "A":
+            self._send(self._start_call(job.spec), start=True)
+        elif kind == "L":
+            job.done.set_exception(
+                JobLost(f"{self.location}: job {name} vanished: neither its processes nor its exit code are there")
+            )
+        elif kind == "F":
+            job.done.set_exception(
+                TransferError(f"{self.location}: job {name} could not be started: {detail}", transient=True)
+            )
+
+    def _ended(self, job: Running) -> None:
+        if not job.done.done():
+            try:
+                job.done.set_result(parse_end(job.parts, job.spec.outputs))
+            except (ValueError, IndexError):
+                job.done.set_exception(
+                    JobLost(f"{self.location}: job {job.spec.id}: its exit file is damaged: {job.parts!r}")
+                )
+
+    def _give_up(self, error: SiteError) -> None:
+        self.lost = True
+        self._queue.clear()
+        for job in list(self._running.values()):
+            if not job.done.done():
+                job.done.set_exception(Unreachable(f"{self.location}: given up: {error}", transient=True))
+        self._running.clear()

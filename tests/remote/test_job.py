@@ -1,0 +1,49 @@
+"""Events and exit files."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from snakemake_executor_plugin_streamflow.errors import DeployError
+from snakemake_executor_plugin_streamflow.remote import preflight
+from snakemake_executor_plugin_streamflow.remote.job import Command, Found, JobEnd, JobSpec, parse_end, render
+
+
+def test_an_end_names_each_output() -> None:
+    end = parse_end(["3 fmdo", "5 100 644", "4096 200 755", "0 300 666"], ["a", "b", "c", "d"])
+    assert end == JobEnd(
+        3,
+        (
+            Found("a", "file", 5, 100 * 10**9, 0o644),
+            Found("b", "missing"),
+            Found("c", "directory", 4096, 200 * 10**9, 0o755),
+            Found("d", "other", 0, 300 * 10**9, 0o666),
+        ),
+    )
+
+
+def test_a_long_list_is_asked_for() -> None:
+    assert parse_end(["0 @"], ["a"]).outputs is None
+    assert parse_end(["0 -"], []).outputs == ()
+
+
+def test_secrets_are_not_in_the_script() -> None:
+    spec = JobSpec("x", PurePosixPath("/w"), [Command("true", env={"OPEN": "shown"})], env={"S": "hidden"})
+    assert "hidden" not in render(spec)
+    assert "shown" in render(spec)
+
+
+def test_what_is_missing_at_a_location_is_named() -> None:
+    with pytest.raises(DeployError, match=r"lab: .* setsid, tar"):
+        preflight.parse("missing setsid\nmissing tar\nworkdir /w\n", "lab")
+    with pytest.raises(DeployError, match="Permission denied"):
+        preflight.parse("unusable mkdir: Permission denied\nworkdir /\n", "lab")
+
+
+def test_limits_of_a_container_are_its_size() -> None:
+    facts = preflight.parse("workdir /w\ncores 8\ncpumax 150000 100000\nmemory 1000\nmemorymax 512000\n", "lab")
+    assert (facts.cores, facts.memory_b) == (1.5, 512000)
+    facts = preflight.parse("workdir /w\ncores 8\ncpumax max 100000\nmemory 1000\nmemorymax max\ndisk 5\n", "lab")
+    assert (facts.cores, facts.memory_b, facts.disk_b) == (8, 1024000, 5120)
