@@ -1,0 +1,129 @@
+"""A tar archive of items, made as it is sent, and the shell text that verifies what arrived and puts it in place."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import tarfile
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from ..errors import TransferError
+from ..remote.quote import encode, quote, words
+from .entry import Entry, Item, join
+from .store import Pieces
+
+_SUMS = r"""xargs -0 sha1sum <"$n" | LC_ALL=C sed -n 's/^\\\{0,1\}\([0-9a-f]\{40\}\)  .*/\1/p'"""
+
+
+def stage_names(items: Sequence[Item]) -> list[str]:
+    """Where each item lies in the staging folder: its number, or, for files, `gN/BASE` with one N for each parent."""
+    groups: dict[str, int] = {}
+    names = []
+    for number, item in enumerate(items):
+        parent, base = posixpath.split(item.target)
+        names.append(str(number) if item.directory else f"g{groups.setdefault(parent, len(groups))}/{base}")
+    return names
+
+
+def placing(stage: str, items: Sequence[Item], path: Callable[[str], str]) -> str:
+    """Shell text that verifies what lies in `stage` and moves it to its place.
+
+    Across filesystems `mv` copies: there everything first goes beside its place, under another name.
+    """
+    lines = [
+        f"""s={quote(stage)}; n=$s/.n; cd "$s" || exit 1""",
+        f"""[ ! -s .n ] || [ "$({_SUMS})" = "$(cat .d)" ] || {{ echo 'digests differ: bytes were lost'; exit 1; }}""",
+        f"""put() {{ t=$2/.{posixpath.basename(stage)}
+{{ mv -f "$1" "$t" && if [ -d "$3" ] || [ -L "$3" ]; then rm -rf "$3"; fi && mv -f "$t" "$3"
+}} || {{ rm -rf "$t"; exit 1; }}; }}""",
+    ]
+    near, far = list[str](), list[str]()
+    groups: dict[str, list[str]] = {}
+    parents = dict.fromkeys(posixpath.dirname(path(item.target)) for item in items)
+    for parent in map(quote, parents):
+        lines.append(f"[ -d {parent} ] || mkdir -p {parent} || exit 1")
+    for item, name in zip(items, stage_names(items), strict=True):
+        parent, final = quote(posixpath.dirname(path(item.target))), quote(path(item.target))
+        if item.directory:
+            near.append(f"rm -rf {final} && mv -f {name} {final} || exit 1")
+            far.append(f"put {name} {parent} {final}")
+        else:
+            groups.setdefault(parent, []).append(name)
+    for parent, names in groups.items():
+        for start in range(0, len(names), 500):
+            some = words(names[start : start + 500])
+            near.append(f"for f in {some}; do f={parent}/${{f#*/}}")
+            near.append('[ ! -d "$f" ] || [ -L "$f" ] || rm -rf "$f" || exit 1; done')
+            near.append(f"mv -f {some} {parent}/ || exit 1")
+            far.append(f'for f in {some}; do put "$f" {parent} {parent}/"${{f#*/}}"; done')
+    work = posixpath.dirname(posixpath.dirname(posixpath.dirname(stage)))
+    if all(parent == work or parent.startswith(f"{work}/") for parent in parents):
+        lines.append('w=$(cd ../../.. && pwd -P); near=1; set -- "$(stat -c %d .)"')
+        for start in range(0, len(parents), 500):
+            some = words(list(parents)[start : start + 500])
+            lines.append(f"""for x in $(stat -L -c %d -- {some}); do [ "$x" = "$1" ] || near=; done""")
+        # A bind mount can have the same device.
+        lines.append('while read -r _ _ _ _ x _; do case $x in "$w"/*) near=;; esac')
+        lines.append("done 2>/dev/null </proc/self/mountinfo")
+        lines += ['if [ "$near" ]; then', *near, "else", *far, "fi"]
+    else:
+        lines += far
+    lines.append('cd / && rm -rf "$s"')
+    return "\n".join(lines)
+
+
+async def archive(items: Sequence[Item], pieces: Pieces) -> AsyncIterator[bytes]:
+    """Yield a tar archive of the items, each below its staging name, then the digests that `_placing` checks."""
+    digests: list[str] = []
+    names: list[bytes] = []
+    pending = bytearray()
+    for item, top in zip(items, stage_names(items), strict=True):
+        for entry in item.entries:
+            name = join(top, entry.name)
+            pending += _header(name, entry)
+            if entry.kind == "f":
+                names.append(b"./" + encode(name))
+                digest = hashlib.sha1(usedforsecurity=False)
+                left = entry.size_b
+                while True:
+                    _, piece = await anext(pieces)
+                    digest.update(piece)
+                    left -= len(piece)
+                    if len(piece) < 65536:
+                        pending += piece
+                    else:
+                        yield bytes(pending)
+                        yield piece
+                        pending.clear()
+                    if len(pending) >= 262144:
+                        yield bytes(pending)
+                        pending.clear()
+                    if not left:
+                        break
+                pending += bytes(-entry.size_b % 512)
+                digests.append(digest.hexdigest())
+    async for _ in pieces:  # the sender's own checks come after its last byte
+        raise TransferError("more bytes than expected")
+    for name, content in ((".n", b"".join(n + b"\0" for n in names)), (".d", "\n".join(digests).encode())):
+        pending += _header(name, Entry("", "f", len(content), 0, 0o600)) + content + bytes(-len(content) % 512)
+    pending += bytes(1024)
+    yield bytes(pending)
+
+
+def _header(name: str, entry: Entry) -> bytes:
+    """One header of a GNU archive; what does not fit the plain form is left to `tarfile`, which is ten times slower."""
+    path = encode(name)
+    when = entry.mtime_ns // 10**9
+    if entry.kind == "f" and len(path) <= 100 and entry.size_b < 8**11 and 0 <= when < 8**11:
+        fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0        0" % (entry.mode, 0, 0, entry.size_b, when)
+        block = (path.ljust(100, b"\0") + fields + bytes(100) + b"ustar  \0").ljust(512, b"\0")
+        return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    info = tarfile.TarInfo(name)
+    info.mode, info.mtime = entry.mode, entry.mtime_ns // 10**9
+    if entry.kind == "d":
+        info.type, info.mode = tarfile.DIRTYPE, entry.mode | 0o700
+    elif entry.kind == "l":
+        info.type, info.linkname = tarfile.SYMTYPE, entry.target
+    else:
+        info.size = entry.size_b
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")

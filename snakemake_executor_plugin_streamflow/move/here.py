@@ -1,0 +1,216 @@
+"""The controller's own files, and those of local sites."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import TransferError
+from ..remote.job import Found
+from .entry import Entry, Item, checked, inside, join
+from .store import Pieces, Store
+
+_PIECE_B = 1 << 20
+_INLINE_B = 1 << 16
+
+
+class Here(Store):
+    """Files below `root` on this machine; absolute paths are themselves."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = root
+
+    def path(self, path: str) -> str:
+        """Absolute form of a path of this store."""
+        return os.path.join(self.root, path)
+
+    async def stat(self, paths: Sequence[str]) -> list[Found]:
+        return [self.found(path) for path in paths]
+
+    async def list(self, paths: Mapping[str, str]) -> list[Item]:
+        return await asyncio.to_thread(lambda: [self._item(source, target) for source, target in paths.items()])
+
+    async def stream(self, items: Sequence[Item]) -> AsyncIterator[tuple[Entry, bytes]]:
+        for item in items:
+            for entry in item.files():
+                path = self.path(join(item.source, entry.name))
+                try:
+                    file = open(path, "rb", buffering=0)  # noqa: ASYNC230, SIM115 - read in a thread when large
+                except OSError as error:
+                    raise TransferError(f"{self.name}: cannot read {path}: {error.strerror}") from error
+                with file:
+                    left = entry.size_b
+                    while True:
+                        want = min(left, _PIECE_B)
+                        try:
+                            piece = file.read(want) if want <= _INLINE_B else await asyncio.to_thread(file.read, want)
+                        except OSError as error:
+                            raise TransferError(f"{self.name}: cannot read {path}: {error.strerror}") from error
+                        if len(piece) < want and not piece:
+                            raise TransferError(f"{self.name}: {path} became shorter while it was read", transient=True)
+                        left -= len(piece)
+                        yield entry, piece
+                        if not left:
+                            break
+
+    async def receive(self, items: Sequence[Item], pieces: Pieces) -> None:
+        made: list[tuple[str, str]] = []
+        try:
+            for item in items:
+                checked(item, self.name)
+                final = self.path(item.target)
+                parent, base = os.path.split(final)
+                os.makedirs(parent, exist_ok=True)
+                beside = os.path.join(parent, f".sf-{secrets.token_hex(6)}{base[-8:] if base.isascii() else ''}")
+                made.append((beside, final))
+                await self._write(item, beside, pieces)
+            async for _ in pieces:  # the sender's own checks come after its last byte
+                raise TransferError(f"{self.name}: more bytes than expected")
+            for beside, final in made:
+                if os.path.isdir(final) and not os.path.islink(final):
+                    shutil.rmtree(final)
+                elif os.path.isdir(beside) and os.path.lexists(final):
+                    os.unlink(final)
+                os.replace(beside, final)
+        except OSError as error:
+            raise TransferError(
+                f"{self.name}: cannot write {error.filename or made[-1][1]}: {error.strerror}"
+            ) from error
+        finally:
+            for beside, _ in made:
+                _discard(beside)
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            _discard(self.path(path))
+
+    def copy(self, items: Sequence[Item], source: Here) -> None:
+        """Copy items from another folder of this machine, in the kernel where possible. Blocks: call it in a thread.
+
+        Raises:
+            TransferError: as `receive`.
+        """
+        for item in items:
+            final = self.path(item.target)
+            parent, _ = os.path.split(final)
+            beside = os.path.join(parent, f".sf-{secrets.token_hex(6)}")
+            try:
+                os.makedirs(parent, exist_ok=True)
+                for entry in item.entries:
+                    self._copy_entry(entry, source.path(join(item.source, entry.name)), join(beside, entry.name))
+                for entry in reversed(item.entries):
+                    if entry.kind == "d":
+                        os.chmod(join(beside, entry.name), entry.mode)
+                if os.path.isdir(final) and not os.path.islink(final):
+                    shutil.rmtree(final)
+                elif item.directory and os.path.lexists(final):
+                    os.unlink(final)
+                os.replace(beside, final)
+            except OSError as error:
+                raise TransferError(f"{self.name}: cannot copy {item.source} to {final}: {error}") from error
+            finally:
+                _discard(beside)
+
+    @staticmethod
+    def _copy_entry(entry: Entry, source: str, target: str) -> None:
+        if entry.kind == "d":
+            os.mkdir(target)
+        elif entry.kind == "l":
+            os.symlink(entry.target, target)
+        else:
+            shutil.copyfile(source, target)
+            size = os.stat(target).st_size
+            if size != entry.size_b:
+                raise TransferError(
+                    f"{source} changed while it was copied: {size} bytes, not {entry.size_b}", transient=True
+                )
+            os.chmod(target, entry.mode)
+            os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    async def _write(self, item: Item, beside: str, pieces: Pieces) -> None:
+        for entry in item.entries:
+            path = join(beside, entry.name)
+            if entry.kind == "d":
+                os.mkdir(path)
+            elif entry.kind == "l":
+                os.symlink(entry.target, path)
+            else:
+                left = entry.size_b
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+                with open(fd, "wb", buffering=0) as file:  # noqa: ASYNC230 - written in a thread when large
+                    while True:
+                        _, piece = await anext(pieces)
+                        if len(piece) > _INLINE_B:
+                            await asyncio.to_thread(_write_all, file.fileno(), piece)
+                        else:
+                            _write_all(file.fileno(), piece)
+                        left -= len(piece)
+                        if not left:
+                            break
+                    os.fchmod(file.fileno(), entry.mode)
+                os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+        for entry in reversed(item.entries):
+            if entry.kind == "d":
+                os.chmod(join(beside, entry.name), entry.mode | stat.S_IRWXU)
+
+    def found(self, path: str) -> Found:
+        """Look at one path, following links."""
+        try:
+            info = os.stat(self.path(path))
+        except OSError:
+            return Found(path, "missing")
+        kind = "directory" if stat.S_ISDIR(info.st_mode) else "file" if stat.S_ISREG(info.st_mode) else "other"
+        return Found(path, kind, info.st_size, info.st_mtime_ns, stat.S_IMODE(info.st_mode))
+
+    def _item(self, source: str, target: str) -> Item:
+        top = self.path(source)
+        entries: list[Entry] = []
+
+        def add(name: str) -> None:
+            path = join(top, name)
+            info = os.stat(path) if not name else os.lstat(path)
+            if stat.S_ISLNK(info.st_mode):
+                link = os.readlink(path)
+                kept = inside(name, link, os.path.realpath(top)) or inside(name, link, top)
+                if kept is not None or not os.path.exists(path):
+                    entries.append(Entry(name, "l", target=kept if kept is not None else link))
+                    return
+                info = os.stat(path)
+                if stat.S_ISDIR(info.st_mode):
+                    raise TransferError(
+                        f"{self.name}: {path} is a link to a directory outside of {top}: copy it, or declare it"
+                    )
+            mode, when = stat.S_IMODE(info.st_mode), info.st_mtime_ns
+            if stat.S_ISDIR(info.st_mode):
+                entries.append(Entry(name, "d", 0, when, mode))
+                for child in sorted(os.listdir(path)):
+                    add(f"{name}/{child}" if name else child)
+            elif stat.S_ISREG(info.st_mode):
+                entries.append(Entry(name, "f", info.st_size, when, mode))
+            else:
+                raise TransferError(f"{self.name}: {path} is a pipe, socket or device: it cannot travel")
+
+        try:
+            add("")
+        except OSError as error:
+            raise TransferError(f"{self.name}: cannot read {error.filename}: {error.strerror}") from error
+        return Item(source, target, tuple(entries))
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _discard(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -1,0 +1,313 @@
+"""The files of a location, through its shells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import posixpath
+import re
+import secrets
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from ..connect.base import Channel
+from ..errors import SiteError, TransferError, Unreachable, quote_tail
+from ..remote.job import Found
+from ..remote.quote import decode, encode, quote, words
+from ..remote.shell import Completed, Shell
+from .archive import archive, placing, stage_names
+from .entry import Entry, Item, checked, inside, join
+from .store import Pieces, Store
+
+_SMALL_B = 4 << 20
+"""Up to here a transfer goes through a shell that stays; above, through a channel of its own."""
+
+
+_DIGEST = re.compile(r"^\\?([0-9a-f]{40})  ", re.MULTILINE)
+
+
+class There(Store):
+    """Files at a location; relative paths are below its working directory.
+
+    Args:
+        limit: data shells and streams at once.
+    """
+
+    def __init__(
+        self, name: str, workdir: PurePosixPath, open_shell: Callable[[], Awaitable[Channel]], limit: int
+    ) -> None:
+        self.name = name
+        self.workdir = workdir
+        self.open_shell = open_shell
+        self._slots = asyncio.Semaphore(limit)
+        self._pours = asyncio.Semaphore(limit)  # of their own: who writes here may wait for a slot elsewhere
+        self._closed = False
+        self._idle: list[Shell] = []
+
+    def path(self, path: str) -> str:
+        """Absolute form of a path of this store."""
+        return posixpath.join(self.workdir, path)
+
+    async def ask(self, script: str, *args: str) -> Completed:
+        """Run shell text in the working directory.
+
+        When an idle shell has died, the text runs again in a fresh one: it must be such that this does no harm.
+        """
+        text = f"cd {quote(self.workdir)} || exit 125\n{script}"
+        if self._idle:
+            try:
+                async with self._shell() as shell:
+                    return await shell.ask(text, *args)
+            except Unreachable:
+                await self._end_idle()  # the other idle ones have probably died with it
+        async with self._shell() as shell:
+            return await shell.ask(text, *args)
+
+    async def stat(self, paths: Sequence[str]) -> list[Found]:
+        found: list[Found] = []
+        for start in range(0, len(paths), 500):
+            found += await self._stat(paths[start : start + 500])
+        return found
+
+    async def list(self, paths: Mapping[str, str]) -> list[Item]:
+        items = []
+        for found in await self.stat(list(paths)):
+            source, target = found.path, paths[found.path]
+            if found.kind == "file":
+                items.append(Item(source, target, (Entry("", "f", found.size_b, found.mtime_ns, found.mode),)))
+                continue
+            if found.kind != "directory":
+                what = "it is not there" if found.kind == "missing" else "only files, directories and links travel"
+                raise TransferError(f"{self.name}: cannot read {self.path(source)}: {what}")
+            tmp = f"{self.workdir}/.streamflow/in/list-{secrets.token_hex(6)}"
+            done = await self.ask(
+                f"""n={quote(tmp)}; trap 'rm -f "$n"' EXIT
+cd {quote(self.path(source))} && find . -print0 >"$n" && pwd -P && xargs -0 stat -c '%f %s %Y' <"$n" || exit 1
+printf -- '--\\n'; cat "$n"; printf -- '\\0--\\0'
+find . -type l -print0 | xargs -0 -n 1 sh -c '[ $# = 1 ] || exit 0
+printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/null || echo; printf "\\0"' sh"""
+            )
+            if done.code:
+                raise TransferError(f"{self.name}: cannot read {self.path(source)}:\n{quote_tail(done.output)}")
+            items.append(checked(self._parse_list(source, target, done.output), self.name))
+        return items
+
+    async def stream(self, items: Sequence[Item]) -> AsyncIterator[tuple[Entry, bytes]]:
+        files = [(item, entry) for item in items for entry in item.files()]
+        total = sum(entry.size_b for _, entry in files)
+        names = [self.path(join(item.source, entry.name)) for item, entry in files]
+        sums: dict[int, str] = {}
+        async with self._shell() as shell:
+            text = _reading(names, total)
+            pieces = shell.fetch(text, total)
+            rest = b""
+            for number, (_, entry) in enumerate(files):
+                left, digest = entry.size_b, hashlib.sha1(usedforsecurity=False)
+                if not left:
+                    yield entry, b""
+                while left:
+                    rest = rest or await anext(pieces)
+                    piece, rest = (rest, b"") if len(rest) <= left else (rest[:left], rest[left:])
+                    left -= len(piece)
+                    digest.update(piece)
+                    yield entry, piece
+                sums[number] = digest.hexdigest()
+            async for _ in pieces:
+                raise AssertionError("fetch gives what was asked for")
+            sent = _DIGEST.findall(shell.last.text)
+        if shell.last.code or sent != list(sums.values()):
+            wrong = [name for name, a, b in zip(names, sent, sums.values(), strict=False) if a != b] or names
+            raise TransferError(
+                f"{self.name}: {wrong[0]} could not be read whole: it changed, or bytes were lost", transient=True
+            )
+
+    async def receive(self, items: Sequence[Item], pieces: Pieces) -> None:
+        for item in items:
+            checked(item, self.name)
+        stage = f"{self.workdir}/.streamflow/in/{secrets.token_hex(8)}"
+        made = f's={quote(stage)}; mkdir -p "$s" || exit 1\n'
+        text = placing(stage, items, self.path)
+        try:
+            if sum(item.size_b for item in items) <= _SMALL_B:
+                data = b"".join([part async for part in archive(items, pieces)])
+                async with self._shell() as shell:
+                    done = await shell.feed(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', data)
+            elif len(items) == 1 and not items[0].directory:
+                done = await self._pour_file(stage, items[0], pieces)
+            else:
+                stream = archive(items, pieces)
+                done = await self._pour(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', stream)
+        except BaseException:
+            with contextlib.suppress(SiteError, TimeoutError):
+                async with asyncio.timeout(5):
+                    # Twice: what was sent may still be on its way to a process that has not heard of the end.
+                    await self.ask(f"rm -rf {quote(stage)}; sleep 0.5; rm -rf {quote(stage)}")
+            raise
+        if done.code:
+            with contextlib.suppress(SiteError):
+                await self.ask(f"rm -rf {quote(stage)}")
+            what = items[0].target if len(items) == 1 else f"{items[0].target} and {len(items) - 1} more"
+            full = b"No space left" in done.output
+            raise TransferError(f"{self.name}: cannot write {what}:\n{quote_tail(done.output)}", transient=full)
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        for start in range(0, len(paths), 500):
+            await self.ask(f"rm -rf -- {words(self.path(path) for path in paths[start : start + 500])}")
+
+    async def close(self) -> None:
+        """End the idle shells now, and the others as soon as they are free."""
+        self._closed = True
+        await self._end_idle()
+
+    async def _end_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
+
+    @contextlib.asynccontextmanager
+    async def _shell(self) -> AsyncIterator[Shell]:
+        async with self._slots:
+            shell = self._idle.pop() if self._idle else await Shell.open(self.name, self.open_shell)
+            try:
+                yield shell
+            except BaseException as error:
+                await shell.close()
+                if isinstance(error, Unreachable):  # the others went with the same connection
+                    await self._end_idle()
+                raise
+            if self._closed:
+                await shell.close()
+            else:
+                self._idle.append(shell)
+
+    async def _pour_file(self, stage: str, item: Item, pieces: Pieces) -> Completed:
+        """Write one large file, hashed on its way to the disk: nothing is read again."""
+        digest = hashlib.sha1(usedforsecurity=False)
+
+        async def parts() -> AsyncIterator[bytes]:
+            async for _, piece in pieces:
+                digest.update(piece)
+                yield piece
+
+        (name,), entry = stage_names([item]), item.entries[0]
+        base = posixpath.dirname(name)
+        done = await self._pour(
+            f's={quote(stage)}; mkdir -p "$s"/{base} && cd "$s" || exit 1\n'
+            f"tee {quote(name)} | sha1sum | sed 's/ .*//'; stat -c %s {quote(name)}",
+            parts(),
+        )
+        if done.text.split() != [digest.hexdigest(), str(entry.size_b)]:
+            room = (await self.ask(f"df -Pk {quote(stage)} | tail -n 1")).text.split()
+            full = len(room) > 3 and room[3].isdigit() and int(room[3]) < 1024  # busybox calls it an I/O error
+            why = "No space left on device" if full else "bytes were lost"
+            raise TransferError(
+                f"{self.name}: cannot write {item.target}: {why}\n{quote_tail(done.output)}", transient=True
+            )
+        when = f"touch -d @{entry.mtime_ns // 10**9} {quote(name)} || exit 1"
+        text = placing(stage, [item], self.path)
+        return await self.ask(f"cd {quote(stage)} && chmod {entry.mode:o} {quote(name)} && {when}\n{text}")
+
+    async def _pour(self, script: str, parts: AsyncIterator[bytes]) -> Completed:
+        async with self._pours, await self.open_shell() as channel:
+            # The script comes as one line, which the shell reads before the archive: `read` takes byte by byte.
+            await channel.write(b"eval " + encode(quote(f"exec 2>&1; echo go; read -r x; {script}")) + b"; exit $?\n")
+            output = b""
+            while b"go\n" not in output:
+                if not (data := await channel.read()):
+                    return Completed(await channel.wait() or 1, output)
+                output += data
+            await channel.write(b"\n")
+            broken: SiteError | None = None
+            try:
+                async for part in parts:
+                    await channel.write(part)
+                await channel.close_stdin()
+            except TransferError:
+                raise
+            except SiteError as error:  # tar ended early: its own words are better
+                broken = error
+            while data := await channel.read():
+                output += data
+            code = await channel.wait()
+            if broken and not code:
+                raise broken
+            return Completed(code, output.partition(b"go\n")[2])
+
+    async def _stat(self, paths: Sequence[str]) -> Sequence[Found]:
+        done = await self.ask(
+            """for f; do if [ -d "$f" ]; then printf d; elif [ -f "$f" ]; then printf f; elif [ -e "$f" ]; then printf o
+else printf m; continue; fi; n=$((n+1)); done; echo
+for f; do shift; [ -e "$f" ] && set -- "$@" "$f"; done; [ $# = 0 ] || stat -L -c '%s %Y %a' -- "$@" """,
+            *(self.path(path) for path in paths),
+        )
+        flags, *lines = done.text.split("\n")
+        rest = iter(line for line in lines if line)
+        found = []
+        for path, flag in zip(paths, flags, strict=False):
+            if flag == "m":
+                found.append(Found(path, "missing"))
+                continue
+            size, when, mode = next(rest, "0 0 644").split()
+            kind = {"f": "file", "d": "directory"}.get(flag, "other")
+            found.append(Found(path, kind, int(size), int(when) * 10**9, int(mode, 8)))
+        if len(found) != len(paths):
+            raise TransferError(f"{self.name}: cannot look at files:\n{quote_tail(done.output)}", transient=True)
+        return found
+
+    def _parse_list(self, source: str, target: str, output: bytes) -> Item:
+        head, _, tail = output.partition(b"\n--\n")
+        real, *lines = decode(head).split("\n")
+        names_part, _, links_part = tail.partition(b"\0--\0")
+        names = [decode(name)[2:] for name in names_part.split(b"\0")[:-1]]
+        links = iter(links_part.split(b"\0"))
+        if len(names) != len(lines):
+            raise TransferError(f"{self.name}: {self.path(source)} changed while it was listed", transient=True)
+        entries = []
+        targets: dict[str, tuple[str, str]] = {}
+        for name, line in zip(names, lines, strict=True):
+            if stat.S_ISLNK(int(line.split()[0], 16)):
+                targets[name] = decode(next(links))[:-2], decode(next(links)).strip()
+        for name, line in zip(names, lines, strict=True):
+            entry = _entry(name, line)
+            if name in targets:
+                link, behind = targets[name]
+                kept = inside(name, link, real)
+                if kept is not None or not behind:
+                    entry = Entry(name, "l", target=kept if kept is not None else link)
+                else:
+                    entry = _entry(name, behind)
+                    if entry.kind == "d":
+                        raise TransferError(
+                            f"{self.name}: {join(self.path(source), name)} is a link to a directory outside: "
+                            "copy it, or declare it"
+                        )
+            entries.append(entry)
+        entries.sort(key=lambda e: e.name.split("/") if e.name else [])
+        return Item(source, target, tuple(entries))
+
+
+def _entry(name: str, line: str) -> Entry:
+    mode, size, when = line.split()
+    bits = int(mode, 16)
+    kind = "f" if stat.S_ISREG(bits) else "d" if stat.S_ISDIR(bits) else "l" if stat.S_ISLNK(bits) else "?"
+    return Entry(name, kind, int(size) if kind == "f" else 0, int(when) * 10**9, stat.S_IMODE(bits))
+
+
+def _reading(names: Sequence[str], total: int) -> str:
+    """Shell text that prints the contents of files and then a digest of each; large ones are hashed meanwhile."""
+    if not names:
+        return ":"
+    if len(names) == 1 and total > _SMALL_B:
+        one = quote(names[0])
+        return f"""t=$(mktemp) || exit 1; trap 'rm -f "$t"' EXIT
+sha1sum <{one} >"$t" & cat <{one} || exit 1; wait; cat "$t" """
+    chunks = [words(names[start : start + 500]) for start in range(0, len(names), 500)]
+    cats = "\n".join(f"cat -- {chunk} || exit 1" for chunk in chunks)
+    sums = "\n".join(f"sha1sum -- {chunk} || exit 1" for chunk in chunks)
+    if total <= _SMALL_B:
+        return f"{cats}\n{sums}"
+    return f"""t=$(mktemp) || exit 1; trap 'rm -f "$t"' EXIT
+{{ {sums}
+}} >"$t" & {cats}
+wait; cat "$t" """
