@@ -1,0 +1,149 @@
+"""The contract of a connector: what an author of a new one writes, and what the rest is built on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from ..model import Deployment, Location
+
+
+class Channel(ABC):
+    """One running process at a location.
+
+    Standard error is drained by the channel itself: `errors` keeps its last 64 KiB. A channel is used by one reader
+    and one writer. Leaving `async with` kills what still runs.
+    """
+
+    @property
+    @abstractmethod
+    def errors(self) -> bytes:
+        """The last 64 KiB of standard error so far."""
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """Return the next bytes of standard output, as they come; b"" at its end.
+
+        Raises:
+            Unreachable: the connection broke. Never raised for an orderly end.
+        """
+
+    @abstractmethod
+    async def write(self, data: bytes | memoryview) -> None:
+        """Write all of `data` to standard input; returns when more may be written (back-pressure).
+
+        Raises:
+            Unreachable: the connection broke, or the process closed its input.
+        """
+
+    @abstractmethod
+    async def close_stdin(self) -> None:
+        """Signal the end of standard input; output can still be read. Idempotent."""
+
+    @abstractmethod
+    async def wait(self) -> int:
+        """Wait for the process and return its code, 128+n after signal n.
+
+        Raises:
+            Unreachable: the connection broke before the code was known.
+        """
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """Close the channel and end the process as far as the transport allows. Idempotent; raises nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """What a wrapping connector goes through: a connector that is up, and one of its locations."""
+
+    connector: Connector
+    location: Location
+
+
+class Log(Protocol):
+    """The part of a logger that connectors use."""
+
+    def info(self, message: str) -> None: ...
+    def debug(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+
+
+class Connector(ABC):
+    """Speaks to one deployment. Built from the companion file; does nothing until asked.
+
+    `deploy` and `undeploy` are never called concurrently for one connector, and `deploy` never for an external one.
+    `locations` and `open` are called after `deploy` (or at once, when external), concurrently.
+    """
+
+    wrappable = False
+    """Whether this connector can go through an inner one."""
+
+    ephemeral = False
+    """Whether a location that `locations` no longer lists is gone for good (a container), or may come back (a host)."""
+
+    def __init__(self, deployment: Deployment, *, run: str, inner: Inner | None, log: Log) -> None:
+        """Keep what the connector needs.
+
+        Args:
+            deployment: options and names; `deployment.options` is this connector's own option class.
+            run: identity of this run, a short [a-z0-9] string: label what you make with it.
+            inner: what to go through, when the deployment `wraps` another.
+            log: info for what users act on, debug for every command.
+        """
+        self.deployment = deployment
+        self.options: Any = deployment.options
+        self.run = run
+        self.inner = inner
+        self.log = log
+
+    @abstractmethod
+    async def deploy(self) -> None:
+        """Bring the deployment up. On failure and on cancellation nothing is left behind.
+
+        Raises:
+            DeployError: with the tool's own text.
+            Unreachable: there was no answer within the time-out.
+        """
+
+    @abstractmethod
+    async def undeploy(self) -> None:
+        """Take down what `deploy` made, and only that. Idempotent; what has vanished is no error.
+
+        Raises:
+            DeployError: something is left; the message holds the command that removes it.
+        """
+
+    @abstractmethod
+    async def locations(self, service: str | None) -> Sequence[Location]:
+        """Return what can run jobs now, in a stable order.
+
+        Raises:
+            DeployError: no such service, or nothing is up.
+        """
+
+    @abstractmethod
+    async def open(self, location: Location, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Channel:
+        """Start a process at a location, byte-exact in arguments and environment, and give its streams.
+
+        Raises:
+            Unreachable: the location does not answer (within the connector's time-out).
+        """
+
+    async def close(self) -> None:  # noqa: B027 - most connectors have nothing to drop
+        """Drop connections; the deployment stays up. Idempotent."""
+
+    def services(self) -> Sequence[str]:
+        """Return the names of the services, as far as the options tell; empty: one, without a name."""
+        return ()

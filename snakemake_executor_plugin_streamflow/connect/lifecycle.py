@@ -1,0 +1,107 @@
+"""Bringing deployments up and down: each once, inner ones first, outer ones down first."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import DeployError, SiteError
+from ..model import Companion, Deployment
+from .base import Connector, Inner, Log
+from .registry import connector_class
+
+
+class Lifecycle:
+    """The deployments of one run."""
+
+    def __init__(self, companion: Companion, run: str, log: Log) -> None:
+        self._companion = companion
+        self._run = run
+        self._log = log
+        self._up: dict[str, asyncio.Task[Connector]] = {}
+        self._order: list[tuple[Deployment, Connector]] = []
+
+    async def up(self, name: str) -> Connector:
+        """Bring a deployment up, and what it wraps before it. Callers at the same time share one attempt.
+
+        Raises:
+            DeployError, Unreachable: all callers get it; a later call tries again.
+        """
+        task = self._up.get(name)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._up[name] = asyncio.create_task(self._deploy(name))
+        return await asyncio.shield(task)
+
+    async def again(self, name: str) -> Connector:
+        """Take down what is left of a deployment whose locations have all vanished, and bring it up anew.
+
+        Raises:
+            DeployError, Unreachable: it stays down.
+        """
+        task = self._up.get(name)
+        if task is None or task.done():
+            task = self._up[name] = asyncio.create_task(self._redeploy(name))
+        return await asyncio.shield(task)
+
+    def connectors(self) -> dict[str, Connector]:
+        """Those that are up, by the name of the deployment."""
+        return {deployment.name: connector for deployment, connector in self._order}
+
+    async def down(self, *, keep: bool = False) -> list[str]:
+        """Take everything down, outer before inner; return what could not be, with the command that does it."""
+        attempts = [task for task in self._up.values() if not task.done()]
+        for task in attempts:
+            task.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+        problems: list[str] = []
+        wrapped = {d.wraps.deployment for d, _ in self._order if d.wraps}
+        rest = list(reversed(self._order))
+        self._order = []
+        outer = [pair for pair in rest if pair[0].name not in wrapped]
+        inner = [pair for pair in rest if pair[0].name in wrapped]
+        await asyncio.gather(*(self._undeploy(d, c, keep, problems) for d, c in outer))
+        for deployment, connector in inner:
+            await self._undeploy(deployment, connector, keep, problems)
+        self._up.clear()
+        return problems
+
+    async def _redeploy(self, name: str) -> Connector:
+        for pair in [pair for pair in self._order if pair[0].name == name]:
+            try:
+                await pair[1].undeploy()
+                self._order.remove(pair)
+            finally:
+                await pair[1].close()
+        return await self._deploy(name)
+
+    async def _deploy(self, name: str) -> Connector:
+        deployment = self._companion.deployments[name]
+        inner = None
+        if deployment.wraps is not None:
+            below = await self.up(deployment.wraps.deployment)
+            locations = await below.locations(deployment.wraps.service)
+            if not locations:
+                raise DeployError(f"deployment {name}: {deployment.wraps.deployment}, which it wraps, has no location")
+            inner = Inner(below, locations[0])
+        connector = connector_class(deployment.type)(deployment, run=self._run, inner=inner, log=self._log)
+        try:
+            if not deployment.external:
+                self._log.debug(f"deployment {name} ({deployment.type}): bringing it up")
+                await connector.deploy()
+        except BaseException:
+            await connector.close()
+            raise
+        self._order.append((deployment, connector))
+        return connector
+
+    async def _undeploy(self, deployment: Deployment, connector: Connector, keep: bool, problems: list[str]) -> None:
+        try:
+            if not deployment.external and not keep:
+                await connector.undeploy()
+        except SiteError as error:
+            problems.append(f"deployment {deployment.name}: {error}")
+        except Exception as error:  # a bug in a connector must not keep the others up
+            problems.append(f"deployment {deployment.name}: {type(error).__name__}: {error}")
+        try:
+            await connector.close()
+        except Exception as error:
+            problems.append(f"deployment {deployment.name}: {type(error).__name__}: {error}")
