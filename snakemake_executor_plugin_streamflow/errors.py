@@ -1,0 +1,96 @@
+"""Every exception of the plugin.
+
+StreamFlowError
+├── ConfigError        the companion file, or what it asks for, is wrong
+└── SiteError          something outside of us failed; knows whether it is `transient`
+    ├── DeployError    a deployment could not be brought up or taken down
+    ├── Unreachable    a location does not answer
+    ├── TransferError  bytes did not arrive
+    ├── JobLost        a job started, and nobody can say how it ended
+    ├── JobFailed      the user's command failed
+    └── CapacityError  no location can ever satisfy a request
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class StreamFlowError(Exception):
+    """Base of all errors that the plugin raises on purpose."""
+
+
+class ConfigError(StreamFlowError):
+    """One or more mistakes in the companion file; each line is `file:line:column: path: what was expected`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class SiteError(StreamFlowError):
+    """A failure outside of the plugin.
+
+    Attributes:
+        transient: a retry, here or elsewhere, can help.
+    """
+
+    transient = False
+
+    def __init__(self, message: str, *, transient: bool | None = None) -> None:
+        super().__init__(message)
+        if transient is not None:
+            self.transient = transient
+
+
+class DeployError(SiteError):
+    """A deployment could not be brought up or taken down; the message quotes the tool's own words."""
+
+
+class Unreachable(SiteError):
+    """A location did not answer, or a connection to it broke."""
+
+    transient = True
+
+
+class TransferError(SiteError):
+    """A file could not be read, written or verified. Nothing is left under the final name."""
+
+
+class JobLost(SiteError):
+    """A job was started, and neither it nor its exit code can be found again."""
+
+    transient = True
+
+
+class JobFailed(SiteError):
+    """The user's command ended with a code other than 0.
+
+    Attributes:
+        code: 1-255; 128+n after signal n.
+        stderr: the last lines that the command printed.
+        directory: where the whole of it is, as `LOCATION:PATH`; None when nothing was kept.
+    """
+
+    def __init__(self, message: str, *, code: int, stderr: str = "", directory: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.stderr = stderr
+        self.directory = directory
+
+
+class CapacityError(SiteError):
+    """A request that no location of any target can ever satisfy."""
+
+
+def quote_tail(text: str | bytes, *, lines: int = 15) -> str:
+    """Return the last lines of a tool's output, indented, for use in an error message."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    return "\n".join("    " + line for line in text.rstrip().splitlines()[-lines:])
+
+
+def at(file: Path, line: int, column: int, path: str, message: str) -> str:
+    """Format one problem of a companion file. Line and column count from 1."""
+    return f"{file}:{line}:{column}: {path}: {message}"

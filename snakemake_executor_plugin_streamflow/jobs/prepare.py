@@ -1,0 +1,34 @@
+"""What Snakemake does at the controller before a job runs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+async def prepare(job: Any) -> None:
+    """Remove old outputs, keep copies of those to be updated, make directories; of every member of a group.
+
+    A single job does so itself. Members of a group cannot: they would wait for inputs that are made in the group.
+
+    Raises:
+        Snakemake's own errors, for instance for a protected output.
+    """
+    if not job.is_group():
+        await job.prepare()
+        with suppress(OSError):
+            os.rmdir("<TBD>")  # Snakemake makes the temporary directory that it has not decided on yet
+        return
+    for member in job.jobs:
+        await member.check_protected_output()
+        if member.is_norun:
+            continue
+        await member.remove_existing_output()
+        for f in member.output:
+            if f.flags.get("update") and await f.exists():
+                member.rule.workflow.persistence.backup_output(Path(f))
+            f.prepare()
+        for f in member.log:
+            f.prepare()

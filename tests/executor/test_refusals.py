@@ -1,0 +1,151 @@
+"""What cannot work is said at the start, before anything is brought up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .running import TWO_SITES, run_workflow
+
+REFUSED = {
+    "run:": 'run:\n        open("x", "w")',
+    "script:": 'script: "s.py"',
+    "notebook:": 'notebook: "n.ipynb"',
+    "wrapper:": 'wrapper: "v1/bio/x"',
+    "benchmark:": 'benchmark: "b.tsv"\n    shell: "touch x"',
+    "shadow:": 'shadow: "minimal"\n    shell: "touch x"',
+}
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_a_bound_rule_that_cannot_be_sent_is_refused(tmp_path: Path, word: str) -> None:
+    snakefile = f"""rule early:
+    output: "early"
+    shell: "touch {{output}}"
+rule strange:
+    input: "early"
+    output: "x"
+    {REFUSED[word]}
+"""
+
+    def prepare(work: Path) -> None:
+        (work / "s.py").touch()
+        (work / "n.ipynb").write_text(
+            '{"cells": [], "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}'
+        )
+
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, "x", prepare=prepare, code=1)
+    assert f"Rule strange is bound to one, but cannot be sent there: it uses `{word}`" in run.text
+    assert not re.search(r"Traceback|^  File ", run.text, re.MULTILINE)
+    assert not run.sites.exists()
+    assert not (run.work / "early").exists()
+
+
+def test_all_refused_rules_are_named_and_those_without_work_are_not(tmp_path: Path) -> None:
+    snakefile = """
+        rule all:
+            input: "a", "b"
+        rule first:
+            output: "a"
+            run: pass
+        rule second_two:
+            output: "b"
+            shadow: "full"
+            shell: "touch {output}"
+        rule unused:
+            output: "c"
+            run: pass
+        """
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, code=1)
+    assert "Rule first is bound to one" in run.text
+    assert "Rule second_two is bound to two" in run.text
+    assert "unused" not in run.text
+
+
+def test_a_refused_rule_behind_a_checkpoint_fails_when_it_appears(tmp_path: Path) -> None:
+    snakefile = """
+        rule all:
+            input: lambda w: checkpoints.look.get().output[0] + ".more"
+        checkpoint look:
+            output: "look"
+            shell: "touch {output}"
+        rule more:
+            input: "look"
+            output: "look.more"
+            run: pass
+        """
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, code=1)
+    assert "Rule more is bound to one, but cannot be sent there: it uses `run:`" in run.text
+    assert (run.work / "look").exists()
+
+
+def test_a_pattern_that_matches_no_rule_is_a_warning(tmp_path: Path) -> None:
+    run = run_workflow(tmp_path, 'rule a:\n    output: "a"\n    shell: "touch a"\n', TWO_SITES)
+    assert "streamflow.yml:3:5: no rule matches '*_two'" in run.text
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ("threads: 64", ["64", "cores"]),
+        ("resources: mem_mb=20000", ["memory"]),
+        ("resources: gpu=3", ["gpu"]),
+        ("resources: disk_mb=10**9", ["disk"]),
+    ],
+)
+def test_a_request_that_nobody_can_satisfy_is_an_error_at_once(tmp_path: Path, wish: str, words: list[str]) -> None:
+    snakefile = f'rule a:\n    output: "a"\n    {wish}\n    shell: "touch a"\n'
+    companion = TWO_SITES.replace("memory: 8GB", "memory: 8GB, resources: {gpu: 2}")
+    run = run_workflow(tmp_path, snakefile, companion, code=1, timeout_s=30)
+    for word in words:
+        assert word in run.text
+    assert "Trying again" not in run.text
+    assert not (run.sites / "one" / "a").exists()
+
+
+def test_a_custom_resource_that_a_site_has(tmp_path: Path) -> None:
+    companion = TWO_SITES.replace("memory: 8GB", "memory: 8GB, resources: {gpu: 2}")
+    snakefile = 'rule a:\n    output: "a"\n    resources: gpu=2, mem_mb=5000\n    threads: 4\n    shell: "touch a"\n'
+    assert run_workflow(tmp_path, snakefile, companion).jobs("one") == 1
+
+
+def test_a_resource_that_no_site_speaks_of_is_for_snakemake_alone(tmp_path: Path) -> None:
+    snakefile = 'rule a:\n    output: "a"\n    resources: licences=7\n    shell: "touch a"\n'
+    assert run_workflow(tmp_path, snakefile, TWO_SITES, "--resources", "licences=9").jobs("one") == 1
+
+
+def test_no_companion_file(tmp_path: Path) -> None:
+    run = run_workflow(tmp_path, 'rule a:\n    output: "a"\n    shell: "touch a"\n', None, code=1)
+    assert "there is no companion file streamflow.yml" in run.text
+    assert "deployments:\n" in run.text
+    assert not re.search(r"Traceback|^  File ", run.text, re.MULTILINE)
+
+
+def test_a_named_companion_file(tmp_path: Path) -> None:
+    snakefile = 'rule a:\n    output: "a"\n    shell: "touch a"\n'
+    run = run_workflow(tmp_path, snakefile, None, "--streamflow-file", "../other.yml", code=1)
+    assert "other.yml" in run.text
+    (tmp_path / "other.yml").write_text(TWO_SITES.replace("SITES", str(tmp_path / "sites")))
+    run = run_workflow(tmp_path, snakefile, None, "--streamflow-file", "../other.yml")
+    assert run.jobs("one") == 1
+
+
+def test_all_mistakes_of_a_companion_file_with_their_positions(tmp_path: Path) -> None:
+    companion = """version: v1.0
+bindings:
+  - {rule: a, target: {deployment: clutser}}
+deployments:
+  cluster: {type: local, config: {cores: many}}
+  other: {type: locl}
+"""
+    run = run_workflow(tmp_path, 'rule a:\n    output: "a"\n    shell: "touch a"\n', companion, code=1)
+    for position, nearest in (
+        ("streamflow.yml:3:36", "cluster"),
+        ("streamflow.yml:5:42", "above 0, got text"),
+        ("streamflow.yml:6:17", "local"),
+    ):
+        line = next((line for line in run.text.splitlines() if position in line), "")
+        assert nearest in line, run.text
+    assert not re.search(r"Traceback|^  File ", run.text, re.MULTILINE)
