@@ -1,0 +1,128 @@
+"""The example gives the same results on one machine and across sites."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .servers.docker import DockerEngine, busybox_image, docker_engine  # noqa: F401 - fixtures
+from .servers.ssh import SshHosts
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "variant-calling"
+
+
+def _run(work: Path, *arguments: str) -> str:
+    """Run the example in `work` and return what Snakemake printed."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # rules call the python3 that runs the tests
+    ended = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--nocolor", *arguments],
+        cwd=work,
+        env={**os.environ, "PATH": path, "PWD": str(work)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+def _digests(work: Path) -> dict[str, str]:
+    """Return the digest of each file in `results/`."""
+    files = [path for path in (work / "results").rglob("*") if path.is_file()]
+    return {str(path.relative_to(work)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
+def _copy(tmp_path: Path, name: str) -> Path:
+    ignore = shutil.ignore_patterns("results", ".snakemake")
+    return shutil.copytree(EXAMPLE, tmp_path / name, ignore=ignore)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the local executor ran the example."""
+    work = _copy(tmp_path_factory.mktemp("example"), "local")
+    _run(work, "--executor", "local", "--cores", "2")
+    return work
+
+
+def test_variants_that_every_sample_has_are_found(local: Path) -> None:
+    header, *rows = [line.split("\t") for line in (local / "results/variants.tsv").read_text().splitlines()]
+    shared = {(int(row[0]), row[1], row[2]) for row in rows if row[header.index("samples")] == "3"}
+    assert {(1104, "C", "A"), (1344, "G", "T"), (3316, "T", "C"), (2817, "GA", "G")} <= shared
+
+
+def test_the_plot_is_drawn(local: Path) -> None:
+    assert (local / "results/variants.svg").read_text().startswith("<svg")
+
+
+def test_two_sites_make_the_same_bytes_as_the_local_executor(tmp_path: Path, local: Path) -> None:
+    work = _copy(tmp_path, "sites")
+    said = _run(work, "--executor", "streamflow", "--jobs", "4")
+
+    assert _digests(work) == _digests(local)
+    assert "hpc: 12 jobs" in said
+    assert "cloud: 3 jobs" in said
+
+
+def _ssh(hosts: SshHosts, number: int) -> str:
+    return f"""
+    type: ssh
+    workdir: /srv/run
+    config:
+      nodes: [{hosts.hosts[number]}]
+      username: root
+      sshKey: {hosts.key}
+      knownHosts: {hosts.known_hosts}
+      env: {{PATH: "{Path(sys.executable).parent}:/usr/bin:/bin"}}"""
+
+
+def _container(engine: DockerEngine, image: str) -> str:
+    """A container that sees this machine's programs and libraries, read-only, and none of its data."""
+    shown = {"/usr", "/bin", "/lib", "/lib64", sys.base_prefix, sys.prefix}
+    volumes = "".join(f'\n        - "{folder}:{folder}:ro"' for folder in sorted(shown) if os.path.isdir(folder))
+    return f"""
+    type: docker
+    workdir: /srv/run
+    config:
+      image: {image}
+      pull: never
+      dockerHost: "{engine.address}"
+      env: {{PATH: "{Path(sys.executable).parent}:/usr/bin:/bin"}}
+      volume:{volumes}"""
+
+
+@pytest.fixture(scope="module")
+def hosts_with_python() -> Iterator[SshHosts]:
+    """Two hosts that have this machine's Python, wherever it is."""
+    with SshHosts(2, masked=("srv",)) as hosts:
+        yield hosts
+
+
+@pytest.mark.parametrize("pair", ["ssh ssh", "docker docker", "ssh docker"])
+def test_ssh_hosts_and_containers_make_the_same_bytes_as_the_local_executor(
+    pair: str,
+    tmp_path: Path,
+    local: Path,
+    hosts_with_python: SshHosts,
+    docker_engine: DockerEngine,
+    busybox_image: str,
+) -> None:
+    work = _copy(tmp_path, "sites")
+    hpc, cloud = (
+        _ssh(hosts_with_python, number) if kind == "ssh" else _container(docker_engine, busybox_image)
+        for number, kind in enumerate(pair.split())
+    )
+    bindings = (EXAMPLE / "streamflow.yml").read_text().partition("deployments:")[0]
+    (work / "streamflow.yml").write_text(f"{bindings}deployments:\n  hpc:{hpc}\n  cloud:{cloud}\n")
+
+    _run(work, "--executor", "streamflow", "--jobs", "4")
+
+    assert _digests(work) == _digests(local)
