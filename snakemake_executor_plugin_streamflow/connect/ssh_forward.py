@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncssh
 
 from ..errors import Unreachable
+from .ssh_bridge import Bridges
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,13 @@ class Forward:
 
     folder: Path
     path: Path
-    connection: asyncssh.SSHClientConnection
-    listener: asyncssh.SSHListener
+    bridges: Bridges
+    listener: asyncio.Server
 
     def close(self) -> None:
         """Stop listening and remove the folder."""
         self.listener.close()
+        self.bridges.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -43,7 +45,7 @@ class Forwards:
         """
         async with self._making:
             old = self._made.get((name, target))
-            if old is not None and not old.connection.is_closed():
+            if old is not None and not old.bridges.connection.is_closed():
                 return old.path
             if old is not None:
                 old.close()
@@ -60,23 +62,14 @@ class Forwards:
 
 
 async def _forward(connection: asyncssh.SSHClientConnection, target: str, name: str, timeout_s: float) -> Forward:
-    host, _, port = target.rpartition(":")
-    is_path = target.startswith("/")
     folder = Path(tempfile.mkdtemp(prefix="streamflow-"))
     path = folder / "socket"
+    bridges = Bridges(connection, target)
     try:
         async with asyncio.timeout(timeout_s):
-            # A forwarded socket says nothing when the far end is missing: ask once, by name.
-            if is_path:
-                _, writer = await connection.open_unix_connection(target)
-            else:
-                _, writer = await connection.open_connection(host, int(port))
-            writer.close()
-            if is_path:
-                listener = await connection.forward_local_path(str(path), target)
-            else:
-                listener = await connection.forward_local_path_to_port(str(path), host, int(port))
-        return Forward(folder, path, connection, listener)
+            await bridges.probe()  # a forwarded socket says nothing when the far end is missing
+        listener = await asyncio.get_running_loop().create_unix_server(bridges.accept, path)
+        return Forward(folder, path, bridges, listener)
     except (OSError, ValueError, TimeoutError, asyncssh.Error) as error:
         shutil.rmtree(folder, ignore_errors=True)
         reason = getattr(error, "reason", None) or str(error) or f"no answer within {timeout_s:g} s"

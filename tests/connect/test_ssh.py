@@ -16,6 +16,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from snakemake_executor_plugin_streamflow.conformance.data import Watch
 from snakemake_executor_plugin_streamflow.connect.base import Channel, Connector
 from snakemake_executor_plugin_streamflow.connect.registry import connector_class
 from snakemake_executor_plugin_streamflow.connect.ssh import SshConnector
@@ -915,6 +916,31 @@ def test_a_forwarded_socket_leads_to_the_host(ssh_hosts: SshHosts) -> None:
             await server.kill()
             folders = [path.parent, again.parent, tcp.parent]
         assert not any(folder.exists() for folder in folders[1:])
+
+    asyncio.run(body())
+
+
+def test_a_forwarded_socket_that_is_read_slowly_holds_its_sender_back(ssh_hosts: SshHosts) -> None:
+    size_b = 128 << 20
+    serve = (
+        "import socket\ns=socket.socket(socket.AF_UNIX)\ns.bind('/run/pour.sock')\ns.listen()\nprint('up',flush=True)\n"
+        f"s.accept()\nc=s.accept()[0]\nfor _ in range({size_b >> 16}): c.sendall(bytes(65536))\nc.close()\n"
+    )
+
+    async def body() -> None:
+        async with up(make(ssh_hosts)) as (connector, where):
+            server = await connector.open(where, ["/usr/bin/python3", "-c", serve])
+            assert await server.read() == b"up\n", server.errors
+            path = await connector.forward_socket(where, "/run/pour.sock")
+            watch, got = Watch(), 0
+            async with watch:
+                reader, writer = await asyncio.open_unix_connection(path)
+                while data := await reader.read(65536):
+                    got += len(data)
+                    await asyncio.sleep(0.001)
+                writer.close()
+            assert got == size_b
+            assert watch.growth_b < 16 << 20
 
     asyncio.run(body())
 
