@@ -144,6 +144,13 @@ class Connector(ABC):
     async def close(self) -> None:  # noqa: B027 - most connectors have nothing to drop
         """Drop connections; the deployment stays up. Idempotent."""
 
+    def handle(self) -> str:
+        """Say how people find what `deploy` makes: a label, a name; no secret. Empty: it makes nothing that stays.
+
+        A connector with the same deployment and `run` finds it too: its `undeploy` takes it down.
+        """
+        return ""
+
     def services(self) -> Sequence[str]:
         """Return the names of the services, as far as the options tell; empty: one, without a name."""
         return ()

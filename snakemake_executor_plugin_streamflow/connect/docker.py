@@ -95,6 +95,11 @@ class DockerConnector(Connector):
         self.log.debug(f"{location.name}: exec {argv!r}")
         return await start(self._engine, location.host, location.name, argv, environment, self.options.user)
 
+    def handle(self) -> str:
+        if self.options.container_id is not None:
+            return ""
+        return "containers with " + " and ".join(f"label={key}={value}" for key, value in self._labels().items())
+
     async def close(self) -> None:
         await self._engine.close()
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ..errors import DeployError, SiteError
 from ..model import Companion, Deployment
 from .base import Connector, Inner, Log
 from .registry import connector_class
 
+Record = Callable[[Deployment, str | None], None]
+
 
 class Lifecycle:
-    """The deployments of one run."""
+    """The deployments of one run.
 
-    def __init__(self, companion: Companion, run: str, log: Log) -> None:
+    Args:
+        record: told of what stays when this process dies: the connector's `handle`, just before it brings something up;
+            None, when nothing of it is left.
+    """
+
+    def __init__(self, companion: Companion, run: str, log: Log, record: Record = lambda *_: None) -> None:
         self._companion = companion
         self._run = run
         self._log = log
+        self._record = record
         self._up: dict[str, asyncio.Task[Connector]] = {}
         self._order: list[tuple[Deployment, Connector]] = []
 
@@ -86,8 +95,11 @@ class Lifecycle:
         try:
             if not deployment.external:
                 self._log.debug(f"deployment {name} ({deployment.type}): bringing it up")
+                if handle := connector.handle():
+                    self._record(deployment, handle)
                 await connector.deploy()
         except BaseException:
+            self._record(deployment, None)
             await connector.close()
             raise
         self._order.append((deployment, connector))
@@ -97,6 +109,7 @@ class Lifecycle:
         try:
             if not deployment.external and not keep:
                 await connector.undeploy()
+                self._record(deployment, None)
         except SiteError as error:
             problems.append(f"deployment {deployment.name}: {error}")
         except Exception as error:  # a bug in a connector must not keep the others up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 
@@ -19,6 +19,7 @@ class Replica:
         mtime_ns: the modification time of this replica on its own filesystem, to recognise it there.
         digest: checksum, when known.
         directory: a whole directory.
+        made_ns: when this version came into being, by the controller's clock, in ns since 1970; 0 when unknown.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Replica:
     mtime_ns: int
     digest: str | None = None
     directory: bool = False
+    made_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,18 @@ class Ledger:
         return self._revision
 
     def put(self, replica: Replica) -> None:
-        """Record a complete replica; its version becomes the current one of the path."""
+        """Record a complete replica; its version becomes the current one of the path.
+
+        An unknown `made_ns` is taken from another replica of the same version.
+        """
         there = self._paths.get(replica.path)
         if there is not None:
+            other = next(iter(there.values()))
+            if not replica.made_ns and other.made_ns and other.version == replica.version:
+                replica = replace(replica, made_ns=other.made_ns)
             if there.get(replica.filesystem) == replica:
                 return
-            if next(iter(there.values())).version != replica.version:
+            if other.version != replica.version:
                 self.drop_path(replica.path)
                 there = None
         if there is None:
