@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,8 +19,8 @@ from typing import Any
 from .config import binding_for
 from .connect.base import Log
 from .connect.lifecycle import Lifecycle
-from .errors import JobFailed, SiteError, quote_tail
-from .jobs import Task
+from .errors import DeployError, JobFailed, SiteError, quote_tail
+from .jobs import LAUNCHER, PROGRAMS, PYTHON, Task
 from .journal import Journal
 from .model import CONTROLLER, Binding, Companion, Deployment, LocalOptions, Target
 from .move.entry import Item
@@ -28,6 +28,7 @@ from .move.mover import Mover
 from .move.store import Store
 from .plan import Decision, Ledger, Placement, Wanted
 from .remote.job import JobSpec
+from .runtime import Runtimes
 from .site import Site
 from .sites import Sites
 from .staging import Staging
@@ -88,6 +89,7 @@ class Engine:
         self._placement = Placement(self._ledger)
         self._mover = Mover(self._transfer, self._observe, transfer_limit)
         self._staging = Staging(here, self._ledger, self._mover)
+        self._runtimes = Runtimes(self._mover, self._staging, log)
         self._sites = Sites(
             self._companion,
             self._lifecycle,
@@ -120,6 +122,28 @@ class Engine:
     def settle(self, paths: Sequence[str]) -> None:
         """Note that Snakemake has accepted, and touched, outputs."""
         self._loop.call_soon_threadsafe(self._staging.settle, paths)
+
+    def check_nested(self, needs: Mapping[Sequence[Target], Sequence[str]], modules: Collection[str]) -> list[str]:
+        """Bring up what tasks that need Snakemake may run on, and return what is wrong there, with the rules' names.
+
+        Args:
+            needs: the targets of each binding, and the rules that need Snakemake there.
+            modules: what the workflow imports.
+        """
+        return asyncio.run_coroutine_threadsafe(self._check_nested(needs, modules), self._loop).result()
+
+    async def _check_nested(
+        self, needs: Mapping[Sequence[Target], Sequence[str]], modules: Collection[str]
+    ) -> list[str]:
+        self._runtimes.require(modules)
+        problems = []
+        for targets, rules in needs.items():
+            try:
+                await self._sites.open(targets)
+                await self._runtimes.usable(targets, self._sites)
+            except DeployError as error:
+                problems.append(f"{error}\nNeeded by {', '.join(rules)}.")
+        return problems
 
     def stop(self, timeout_s: float) -> list[str]:
         """End all tasks and take everything down; return what is left, with the command that removes it."""
@@ -233,6 +257,8 @@ class Engine:
 
     async def _attempt(self, task: Task, binding: Binding) -> None:
         await self._sites.open(binding.targets)
+        if task.nested:
+            binding = replace(binding, targets=await self._runtimes.usable(binding.targets, self._sites))
         decision = await self._place(task, binding)
         started = time.monotonic()
         try:
@@ -264,12 +290,18 @@ class Engine:
 
     async def _stage_in(self, site: Site, task: Task) -> None:
         sent = await self._staging.stage_in(site, task.inputs, self._sites)
+        if task.sources:
+            sent += await self._runtimes.bring_sources(site, task.sources, self._sites)
         self.tally.sent_b[site.location.name] += sent
 
     async def _at(self, site: Site, task: Task, hosts: Sequence[str]) -> None:
         """Stage in, run, account, stage out."""
         outputs = task.outputs()
         await self._stage_in(site, task)
+        if task.nested:
+            runtime = await self._runtimes.ready(site)
+            own = {PYTHON: runtime.python, LAUNCHER: runtime.launcher, PROGRAMS: runtime.programs}
+            task = replace(task, env={**task.env, **own})
         await self._staging.writing(site, outputs)
         try:
             end = await site.run(self._spec(site, task, hosts))

@@ -14,7 +14,8 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .jobs import Task, Translator
+    from .jobs import Sources, Task, Translator
+    from .model import Binding
 
 _STOP_S = 9.0
 """Everything is down so many seconds after Ctrl-C, or a message says what is not."""
@@ -31,17 +32,20 @@ class Executor(RealExecutor):
         self._check_rules()
 
     def run_jobs(self, jobs: list[Any]) -> None:
-        from .jobs import prepare
+        from .jobs import ordered, prepare, why_not_direct
 
         engine, translator = self._started()
         tasks = []
         for job in jobs:
             self.run_job_pre(job)
             try:
-                for member in job.jobs if job.is_group() else (job,):
+                members = ordered(job)
+                for member in members:
                     self._refuse(member)
-                self.workflow.async_run(prepare(job))
-                task = translator.task(job)
+                bound = self._binding(members[-1]) is not None
+                nested = bound and any(map(why_not_direct, members))
+                self.workflow.async_run(prepare(job, nested=nested))
+                task = translator.task(job, bound=bound)
             except Exception as error:
                 self._reject(job, error)
                 continue
@@ -80,7 +84,7 @@ class Executor(RealExecutor):
     def _started(self) -> tuple[Engine, Translator]:
         if self._engine is None:
             from .engine import Engine
-            from .jobs import Translator
+            from .jobs import NestedCommands, Sources, Translator
 
             settings = self._settings()
             self._engine = Engine(
@@ -92,8 +96,16 @@ class Executor(RealExecutor):
                 keep_deployments=bool(getattr(settings, "keep_deployments", False)),
                 transfer_limit=int(getattr(settings, "transfer_limit", 4)),
             )
-            self._translator = Translator(self._engine.run, self.envvars(), self.format_job_exec)
+            sources = Sources(self.workflow, self.logger.warning)
+            self._translator = Translator(
+                self._engine.run,
+                self.envvars(),
+                nested_here=self.format_job_exec,
+                nested=NestedCommands(self.workflow, sources.caches),
+                sources=sources,
+            )
             self._engine.start()
+            self._check_nested(self._engine, sources)
             # Snakemake would wait for running jobs on SIGTERM; here it ends them, as Ctrl-C does.
             if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -137,18 +149,37 @@ class Executor(RealExecutor):
         if problems:
             raise ApiError("\n".join(problems))
 
-    def _problem(self, job: Any) -> str | None:
-        from .config import binding_for
+    def _check_nested(self, engine: Engine, sources: Sources) -> None:
+        """Refuse to start when a job needs Snakemake where it may run, and there is no Python for it."""
+        from snakemake_interface_common.exceptions import WorkflowError
+
         from .jobs import why_not_direct
 
-        group = str(job.group) if job.group else None
-        binding = binding_for(self._companion, job.rule.name, group)
-        if binding is None or (reason := why_not_direct(job)) is None:
+        needs: dict[Any, dict[str, None]] = {}
+        jobs = [job for job in self.dag.needrun_jobs() if not job.is_local and why_not_direct(job)]
+        for job in jobs:
+            if (binding := self._binding(job)) is not None:
+                needs.setdefault(binding.targets, {})[job.rule.name] = None
+        if needs and (
+            problems := engine.check_nested({t: list(rules) for t, rules in needs.items()}, sources.modules())
+        ):
+            raise WorkflowError("\n".join(problems))
+
+    def _binding(self, job: Any) -> Binding | None:
+        from .config import binding_for
+
+        return binding_for(self._companion, job.rule.name, str(job.group) if job.group else None)
+
+    def _problem(self, job: Any) -> str | None:
+        from .jobs import why_not_sent
+
+        binding = self._binding(job)
+        if binding is None or (reason := why_not_sent(job)) is None:
             return None
         where = ", ".join(target.deployment for target in binding.targets)
         return (
             f"Rule {job.rule.name} is bound to {where}, but cannot be sent there: {reason}. "
-            "Only plain `shell:` rules can be sent to a site so far. Leave it unbound: then it runs on this machine."
+            "Leave it unbound: then it runs on this machine."
         )
 
     def _refuse(self, job: Any) -> None:

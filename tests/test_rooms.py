@@ -21,6 +21,7 @@ FLOORS = [
     {"move", "jobs"},
     {"site"},
     {"sites", "staging"},
+    {"runtime"},
     {"engine", "conformance"},
     {"executor"},
     {"__init__"},

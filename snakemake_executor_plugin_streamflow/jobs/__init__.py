@@ -1,7 +1,23 @@
 """A Snakemake job becomes a task. The only room that knows Snakemake's job objects."""
 
+from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
 from .prepare import prepare
+from .sources import Sources
 from .task import Member, Output, Task
-from .translate import Translator, why_not_direct
+from .translate import Translator, ordered, why_not_direct, why_not_sent
 
-__all__ = ["Member", "Output", "Task", "Translator", "prepare", "why_not_direct"]
+__all__ = [
+    "LAUNCHER",
+    "PROGRAMS",
+    "PYTHON",
+    "Member",
+    "NestedCommands",
+    "Output",
+    "Sources",
+    "Task",
+    "Translator",
+    "ordered",
+    "prepare",
+    "why_not_direct",
+    "why_not_sent",
+]

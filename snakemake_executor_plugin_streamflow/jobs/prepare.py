@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 
-async def prepare(job: Any) -> None:
+async def prepare(job: Any, *, nested: bool) -> None:
     """Remove old outputs, keep copies of those to be updated, make directories; of every member of a group.
 
-    A single job does so itself. Members of a group cannot: they would wait for inputs that are made in the group.
+    A single direct job does so itself. Members of a group cannot: they would wait for inputs that are made in the
+    group. Nor can a job that Snakemake runs at its location: its shadow directory and its pipes are there, not here.
 
     Raises:
         Snakemake's own errors, for instance for a protected output.
     """
-    if not job.is_group():
+    if not job.is_group() and not nested:
         await job.prepare()
         with suppress(OSError):
             os.rmdir("<TBD>")  # Snakemake makes the temporary directory that it has not decided on yet
         return
-    for member in job.jobs:
+    for member in job.jobs if job.is_group() else (job,):
         await member.check_protected_output()
         if member.is_norun:
             continue
@@ -30,5 +31,5 @@ async def prepare(job: Any) -> None:
             if f.flags.get("update") and await f.exists():
                 member.rule.workflow.persistence.backup_output(Path(f))
             f.prepare()
-        for f in member.log:
+        for f in (*member.log, *([member.benchmark] if member.benchmark else ())):
             f.prepare()

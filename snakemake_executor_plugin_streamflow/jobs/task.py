@@ -52,7 +52,8 @@ class Task:
         group: the group's name, when the task is a group.
         inputs: files and directories that must be there, without those that members make; paths as Snakemake has them.
         env: `envvars:`, never written to a file.
-        nested: it needs Snakemake itself, and so the controller's filesystem.
+        nested: it needs a Snakemake of its own at its location.
+        sources: what that reads besides the inputs; files and directories.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Task:
     members: tuple[Member, ...]
     env: Mapping[str, str]
     nested: bool = False
+    sources: tuple[str, ...] = ()
 
     def outputs(self) -> tuple[Output, ...]:
         """All that its members make."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..model import Request
 from ..remote.job import Command
+from .nested import NestedCommands
+from .sources import Sources
 from .task import MapPath, Member, Output, Task
 
 _DEFAULT_MEMORY = "min(max(2*input.size_mb, 1000), 8000)"
@@ -33,8 +36,8 @@ _MB = 10**6
 
 
 def why_not_direct(job: Any) -> str | None:
-    """Return why a single job cannot be sent as a plain shell command, or None when it can."""
-    rule, workflow = job.rule, job.dag.workflow
+    """Return why a single job must be run by Snakemake itself at its location, or None when its command is enough."""
+    workflow = job.dag.workflow
     for attribute, word in (
         ("is_script", "script:"),
         ("is_notebook", "notebook:"),
@@ -57,10 +60,18 @@ def why_not_direct(job: Any) -> str | None:
         return "it uses `container:`"
     if "ENV_MODULES" in methods and job.env_modules:
         return "it uses `envmodules:`"
-    if workflow.workflow_settings.cache is not None and rule.cache:
-        return "it uses `cache:`"
     if any(_flagged(f, flag) for f in (*job.output, *job.input) for flag in ("pipe", "service")):
         return "it uses `pipe()` or `service()`"
+    return None
+
+
+def ordered(job: Any) -> list[Any]:
+    """Return the members of a group in an order in which they can run; of a single job, itself. The last one binds."""
+    return [j for level in job.toposorted for j in sorted(level, key=str)] if job.is_group() else [job]
+
+
+def why_not_sent(job: Any) -> str | None:
+    """Return why a job can run at the controller only, or None."""
     if any(f.is_storage for f in (*job.input, *job.output)):
         return "it uses a storage provider"
     return None
@@ -72,43 +83,64 @@ class Translator:
     Args:
         run: identity of this run; part of every task's id.
         envvars: values of the variables that the workflow declares.
-        nested_command: gives the shell command that runs a job by Snakemake itself, here.
+        nested_here: gives the shell command that runs a job by Snakemake itself, in this directory.
+        nested: makes the commands that do so at a location of its own.
+        sources: finds what those need.
     """
 
-    def __init__(self, run: str, envvars: Mapping[str, str], nested_command: Callable[[Any], str]) -> None:
+    def __init__(
+        self,
+        run: str,
+        envvars: Mapping[str, str],
+        *,
+        nested_here: Callable[[Any], str],
+        nested: NestedCommands,
+        sources: Sources,
+    ) -> None:
         self._run = run
         self._envvars = dict(envvars)
-        self._nested_command = nested_command
+        self._nested_here = nested_here
+        self._nested = nested
+        self._sources = sources
         self._number = 0
 
-    def task(self, job: Any) -> Task:
-        """Return the task of a job or group job that has been prepared."""
+    def task(self, job: Any, *, bound: bool) -> Task:
+        """Return the task of a job or group job that has been prepared. `bound`: a binding says where it may run."""
         self._number += 1
-        group = job.is_group()
-        jobs = [j for level in job.toposorted for j in sorted(level, key=str)] if group else [job]
+        group, jobs = job.is_group(), ordered(job)
         rule = job.groupid if group else job.rule.name
         ident = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self._run}-{self._number}-{rule}-{job.attempt}")
         nested = any(why_not_direct(j) for j in jobs)
         made = {str(f) for j in jobs for f in j.output}
         inputs = dict.fromkeys(str(f) for j in jobs for f in j.input if str(f) not in made)
         inputs |= dict.fromkeys(str(f) for j in jobs for f in j.output if _flagged(f, "update") and os.path.lexists(f))
-        if nested:
-            text = self._nested_command(job)
-            outputs = tuple(o for j in jobs for o in _outputs(j, _always))
-            members: tuple[Member, ...] = (Member(rule, lambda path, tmp: Command(text, "sh"), outputs, 1),)
-        else:
-            needed = _needed_outside(jobs) if group else _always
+        needed = _needed_outside(jobs) if group else _always
+        request = _group_request(job, jobs) if nested and group else _largest([_request(j) for j in jobs])
+        sources: tuple[str, ...] = ()
+        if not nested:
             members = tuple(self._member(j, _outputs(j, needed)) for j in jobs)
+        else:
+            outputs = tuple(o for j in jobs for o in _outputs(j, needed) if o.home)
+            threads = max(1, int(request.cores))
+            if bound:
+                render = self._nested.render(job, threads)
+                sources = self._sources.of(jobs)
+                inputs |= dict.fromkeys(_checkpoints(job.dag))
+            else:
+                text = self._nested_here(job)
+                render = lambda path_of, tmpdir: Command(text, "sh")  # noqa: E731
+            members = (Member(rule, render, outputs, threads),)
         return Task(
             id=ident,
             name=str(job.name) if group else f"{rule} (jobid {job.jobid})",
             rule=jobs[-1].rule.name,
             group=str(job.groupid) if group else None,
-            request=_largest([_request(j) for j in jobs]),
+            request=request,
             inputs=tuple(inputs),
             members=members,
             env=self._envvars,
-            nested=nested,
+            nested=nested and bound,
+            sources=sources,
         )
 
     def _member(self, job: Any, outputs: tuple[Output, ...]) -> Member:
@@ -185,8 +217,17 @@ def _outputs(job: Any, needed: Callable[[Any, Any], bool]) -> tuple[Output, ...]
             home=needed(job, f),
         )
         for f in job.output
+        if not (_flagged(f, "pipe") or _flagged(f, "service"))
     ]
+    if job.benchmark:
+        outputs.append(Output(path=str(job.benchmark)))
     return (*outputs, *(Output(path=str(f), log=True) for f in job.log))
+
+
+def _checkpoints(dag: Any) -> list[str]:
+    """What finished checkpoints made: a nested Snakemake looks at it when it asks what a job reads."""
+    done = (job for job in dag.jobs if job.is_checkpoint and (dag.finished(job) or not dag.needrun(job)))
+    return [str(f) for job in done for f in job.output if os.path.lexists(f)]
 
 
 def _always(job: Any, f: Any) -> bool:
@@ -225,6 +266,18 @@ def _request(job: Any) -> Request:
         memory_b=0 if _is_default(own, "mem", _DEFAULT_MEMORY) else resources.get("mem_mb", 0) * _MB,
         disk_b=0 if _is_default(own, "disk", _DEFAULT_DISK) else resources.get("disk_mb", 0) * _MB,
         custom=custom,
+    )
+
+
+def _group_request(group: Any, jobs: Iterable[Any]) -> Request:
+    """What a group needs whose members run beside each other, as Snakemake itself counts it."""
+    each = [_request(job) for job in jobs]
+    largest, resources = _largest(each), group.resources
+    return replace(
+        largest,
+        cores=float(max(largest.cores, resources.get("_cores", 1))),
+        memory_b=max(largest.memory_b, resources.get("mem_mb", 0) * _MB) if largest.memory_b else 0,
+        disk_b=max(largest.disk_b, resources.get("disk_mb", 0) * _MB) if largest.disk_b else 0,
     )
 
 

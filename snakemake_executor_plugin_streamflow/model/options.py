@@ -35,6 +35,9 @@ class Machine:
     resources: Mapping[str, int] = option("named custom resources, for instance {gpu: 2}", {})
     env: Mapping[str, str] = option("environment of every job", {}, variables=True, pairs=True)
     jobs: int | None = option("jobs at once at each location", minimum=1)
+    python: str | None = option(
+        "Python for jobs that need Snakemake there; where it has no Snakemake, or none is named, one is built there"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

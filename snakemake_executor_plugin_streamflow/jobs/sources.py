@@ -1,0 +1,158 @@
+"""What a nested Snakemake reads besides a job's inputs: Snakefiles, scripts, configuration, and what is beside them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .nested import local_prefix
+
+SMALL_B = 1 << 20
+"""Workflows read files at parse time that they do not declare: files up to this size travel with the Snakefile."""
+MOST = 4000
+MOST_B = 64 << 20
+_IMPORT = re.compile(r"""^[ \t"]*(?:import|from)[ \t]+(\w+)""", re.MULTILINE)
+_SKIPPED = frozenset({".git", ".snakemake", ".streamflow", "__pycache__", "node_modules"})
+_FOREIGN = ("pyvenv.cfg", "conda-meta", ".streamflow")
+"""A folder that holds one of these is no part of the workflow: an environment, or a site of ours."""
+
+
+class Sources:
+    """Finds the sources of a workflow. Used on Snakemake's main thread.
+
+    Args:
+        warn: told, once, when the folder holds too much to be sent whole.
+    """
+
+    def __init__(self, workflow: Any, warn: Callable[[str], None]) -> None:
+        self._workflow = workflow
+        self._warn = warn
+        self._found: tuple[str, ...] | None = None
+        cache = workflow.sourcecache
+        self.caches = (str(cache.cache_path), str(cache.runtime_cache_path))
+        """Folders of sources that came from elsewhere: lasting ones, and those of this run."""
+        self._fetched: set[str] = set()
+        self._looked: set[Any] = set()
+
+    def of(self, jobs: Iterable[Any]) -> tuple[str, ...]:
+        """Return the paths of all sources; those from elsewhere that these jobs need are fetched first."""
+        for job in jobs:
+            if (key := (job.rule.name, str(job.conda_env_spec))) not in self._looked:
+                self._looked.add(key)
+                self._fetch(job)
+        if self._found is None:
+            self._found = tuple(dict.fromkeys(self._all()))
+        return (*self._found, *sorted(self._fetched))
+
+    def modules(self) -> frozenset[str]:
+        """Return the names of the modules that Snakefiles and Python scripts import."""
+        names = set[str]()
+        for path in (*self._included(), *self.of(())):
+            if path.endswith((".smk", ".py", ".ipynb", "Snakefile")):
+                with suppress(OSError):
+                    text = Path(self._workflow.workdir_init, path).read_text(errors="replace")
+                    names.update(_IMPORT.findall(text))
+        return frozenset(names)
+
+    def _all(self) -> Iterator[str]:
+        workflow = self._workflow
+        yield from (path for path in self._declared() if os.path.isfile(path))
+        made = {os.path.normpath(str(f)) for job in workflow.dag.jobs for f in job.products()}
+        start, prefix = workflow.workdir_init, local_prefix(workflow.workflow_settings.wrapper_prefix)
+        folders = [os.getcwd(), start, *(os.path.dirname(os.path.join(start, path)) for path in self._included())]
+        found: dict[str, int] = {}
+        for folder in _outermost([*folders, *([prefix] if prefix else [])]):
+            found |= dict(_small_files(folder, made))
+        if len(found) > MOST or sum(found.values()) > MOST_B:
+            total = len(found)
+            kept = sorted(found, key=lambda path: (found[path], path))[:MOST]
+            size, found = 0, {path: found[path] for path in kept}
+            for path in list(found):
+                size += found[path]
+                if size > MOST_B:
+                    del found[path]
+            self._warn(
+                f"The workflow's folders hold {total} small files; jobs that need Snakemake at a site get the "
+                f"{len(found)} smallest, and what the workflow declares."
+            )
+        yield from found
+
+    def _declared(self) -> Iterator[str]:
+        """What Snakemake has read, or will read for a rule, at any size."""
+        workflow = self._workflow
+        start = workflow.workdir_init
+        yield from (os.path.join(start, path) for path in self._included())
+        for path in (*workflow.configfiles, *workflow.overwrite_configfiles):
+            yield os.path.join(start, str(path))
+        for rule in workflow.rules:
+            for path in (rule.script, rule.notebook, rule.conda_env, rule.cwl, rule.template_engine):
+                if isinstance(path, str | os.PathLike) and rule.basedir.is_local:
+                    yield os.path.join(start, rule.basedir.get_path_or_uri(secret_free=True), path)
+
+    def _included(self) -> list[str]:
+        """The Snakefiles of this machine."""
+        return [
+            source.get_path_or_uri(secret_free=True) for source in self._workflow.included if hasattr(source, "abspath")
+        ]
+
+    def _fetch(self, job: Any) -> None:
+        """Have Snakemake's source cache fetch what the job's rule names; note what is in the cache now."""
+        from snakemake import wrapper
+        from snakemake.sourcecache import SourceFile, infer_source_file
+
+        workflow, rule = self._workflow, job.rule
+        cache, prefix = workflow.sourcecache, workflow.workflow_settings.wrapper_prefix
+        wanted: list[Any] = []
+        if job.is_wrapper:
+            wanted.append(wrapper.get_script(rule.wrapper, cache, prefix))
+            wanted.append(wrapper.get_conda_env(rule.wrapper, prefix))
+        for path in (rule.script, rule.notebook):
+            if path:
+                wanted.append(infer_source_file(path, rule.basedir))
+        if job.conda_env_spec is not None and job.conda_env_spec.is_file:
+            wanted.append(job.conda_env_spec.file)
+        for source in wanted:
+            if isinstance(source, SourceFile) and not hasattr(source, "abspath"):
+                with suppress(Exception):  # a missing environment.yaml is none; what matters fails at the site
+                    cache.get_path(source)
+        for folder in self.caches:
+            for path, _ in _small_files(folder, set(), hidden=True):
+                inside = os.path.relpath(path, folder)
+                if inside.split(os.sep)[0] not in ("file", "snakemake-runtime-cache", "snakemake-git-cache"):
+                    self._fetched.add(path)
+
+
+def _outermost(folders: Iterable[str]) -> list[str]:
+    """Leave out what lies in another of the folders."""
+    kept: list[str] = []
+    for folder in sorted({os.path.normpath(folder) for folder in folders}):
+        if not any(folder.startswith(f"{other.rstrip('/')}/") for other in kept):
+            kept.append(folder)
+    return kept
+
+
+def _small_files(folder: str, made: set[str], hidden: bool = False) -> Iterator[tuple[str, int]]:
+    """Yield absolute paths of small files and their bytes."""
+    for top, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if hidden
+            or (
+                name not in _SKIPPED
+                and os.path.relpath(os.path.join(top, name)) not in made
+                and not any(os.path.lexists(os.path.join(top, name, mark)) for mark in _FOREIGN)
+            )
+        )
+        for name in sorted(names):
+            path = os.path.join(top, name)
+            if os.path.relpath(path) in made:
+                continue
+            with suppress(OSError):
+                info = Path(path).stat()
+                if info.st_size <= SMALL_B and os.path.isfile(path):
+                    yield path, info.st_size
