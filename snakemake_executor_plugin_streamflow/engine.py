@@ -325,7 +325,7 @@ class Engine:
                         site, task.id, outputs, end, failed=True, keep=self._keep_incomplete
                     ),
                 )
-            raise await self._failure(site, task, end.code)
+            raise await self._failure(site, task, end.code, end.reason)
         moved = await site.insist(lambda: self._staging.stage_out(site, task.id, outputs, end, failed=False, keep=True))
         self.tally.fetched_b[site.location.name] += moved
         if missing and end.outputs:
@@ -367,13 +367,13 @@ class Engine:
         places = [path_of(o.path) for o in outputs]
         parents = sorted({str(PurePosixPath(place).parent) for place in places} - {"."})
         keep = frozenset(place for place, o in zip(places, outputs, strict=True) if o.update)
-        return JobSpec(task.id, site.facts.workdir, commands, places, keep, parents, env)
+        return JobSpec(task.id, site.facts.workdir, commands, places, keep, parents, env, task.resources)
 
-    async def _failure(self, site: Site, task: Task, code: int) -> JobFailed:
+    async def _failure(self, site: Site, task: Task, code: int, reason: str) -> JobFailed:
         stderr = await site.stderr(task.id)
         where = f"{site.location.name}:{site.directory(task.id)}"
         how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
-        message = f"{task.name} {how} at {site.location.name}."
+        message = f"{task.name} {how} at {site.location.name}{f': {reason}' if reason else ''}."
         if stderr.strip():
             message += f" Last lines of its stderr:\n{quote_tail(stderr)}"
         return JobFailed(f"{message}\nThe whole of it: {where}", code=code, stderr=stderr, directory=where)

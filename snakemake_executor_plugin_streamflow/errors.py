@@ -6,6 +6,8 @@ StreamFlowError
     ├── DeployError    a deployment could not be brought up or taken down
     ├── Unreachable    a location does not answer
     ├── TransferError  bytes did not arrive
+    ├── SubmitError    a queue did not take a job
+    ├── JobInterrupted the place where a job ran was taken away from it
     ├── JobLost        a job started, and nobody can say how it ended
     ├── JobFailed      the user's command failed
     └── CapacityError  no location can ever satisfy a request
@@ -56,6 +58,16 @@ class Unreachable(SiteError):
 
 class TransferError(SiteError):
     """A file could not be read, written or verified. Nothing is left under the final name."""
+
+
+class SubmitError(SiteError):
+    """A queue did not take a job; the message quotes the tool's own words. The job did not run."""
+
+
+class JobInterrupted(SiteError):
+    """A queue ended a job for reasons of its own: it was preempted, or its node failed."""
+
+    transient = True
 
 
 class JobLost(SiteError):

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from .connect.base import Channel, Connector
-from .connect.local import LocalConnector
 from .errors import SiteError, TransferError, Unreachable, quote_tail
 from .model import CONTROLLER, Location, Mount
 from .move.here import Here
@@ -20,6 +19,7 @@ from .move.store import Store
 from .move.there import There
 from .remote import preflight
 from .remote.job import JobEnd, JobSpec, parse_end
+from .remote.queue_session import QueueSession
 from .remote.quote import quote, words
 from .remote.session import Session
 from .remote.shell import Completed
@@ -45,19 +45,20 @@ class Site:
         self._log = log
         self.facts = facts
         self.shells = shells
-        self.location = replace(
-            location,
-            workdir=facts.workdir,
-            cores=location.cores if location.cores is not None else facts.cores,
-            memory_b=location.memory_b if location.memory_b is not None else facts.memory_b,
-            disk_b=location.disk_b if location.disk_b is not None else facts.disk_b,
-        )
+        self.location = replace(location, workdir=facts.workdir)
         self.store: Store = shells
-        if isinstance(connector, LocalConnector):
+        if connector.on_controller:
             self.store = Here(location.name, Path(facts.workdir))
-        self.session = Session(
-            location.name, f"{facts.workdir}/.streamflow/jobs", shells.open_shell, log, gone=self._gone
-        )
+        jobs = f"{facts.workdir}/.streamflow/jobs"
+        profile = connector.profile(location)
+        self.session: Session | QueueSession
+        if profile is None:
+            self.location = _sized(self.location, facts)
+            self.session = Session(location.name, jobs, shells.open_shell, log, gone=self._gone)
+        else:
+            self.session = QueueSession(
+                location.name, jobs, shells.open_shell, log, profile=profile, run=connector.run, gone=self._gone
+            )
         self.strikes = 0
         self.checked: set[str] = set()
         """Paths whose replica here was looked at, or made, in this run."""
@@ -185,10 +186,20 @@ class Site:
         left = await self.session.close()
         await self.shells.close()
         return [
-            f"{self.location.name}: no answer to ending job {job}. "
-            f"If it still runs: kill -KILL -- -$(cat {self.directory(job)}/pid)"
+            f"{self.location.name}: no answer to ending job {job}. If it still runs: "
+            + ((isinstance(left, dict) and left[job]) or f"kill -KILL -- -$(cat {self.directory(job)}/pid)")
             for job in left
         ]
+
+
+def _sized(location: Location, facts: preflight.Facts) -> Location:
+    """A location with what it has of everything that was not said."""
+    return replace(
+        location,
+        cores=location.cores if location.cores is not None else facts.cores,
+        memory_b=location.memory_b if location.memory_b is not None else facts.memory_b,
+        disk_b=location.disk_b if location.disk_b is not None else facts.disk_b,
+    )
 
 
 async def _proved(mounts: Sequence[Mount], shells: There) -> tuple[Mount, ...]:

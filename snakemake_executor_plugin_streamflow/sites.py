@@ -12,7 +12,7 @@ from typing import Any
 
 from .connect.base import Connector, Log
 from .connect.lifecycle import Lifecycle
-from .errors import CapacityError, DeployError, JobLost, SiteError, Unreachable
+from .errors import CapacityError, DeployError, JobInterrupted, JobLost, SiteError, Unreachable
 from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
 from .site import Site
@@ -98,7 +98,7 @@ class Sites:
         One that is lost is closed. One that keeps failing is set aside: what runs there goes on.
         """
         name = site.location.name
-        if isinstance(error, CapacityError) or self._sites.get(name) is not site:
+        if isinstance(error, CapacityError | JobInterrupted) or self._sites.get(name) is not site:
             return False
         site.strikes += 1
         if isinstance(error, Unreachable | JobLost) and site.session.lost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model import OPTIONS, Deployment, FilesystemSpec, Limits, Wraps
@@ -11,7 +11,7 @@ from .foreign import TYPES_NOT_YET
 from .nodes import Document
 from .options import check_options, services_of
 from .reader import Reader
-from .sections import CompanionSection, DeploymentSection, FilesystemSection, WrapsSection
+from .sections import CompanionSection, DeploymentSection, FilesystemSection, LimitsSection, WrapsSection
 from .wraps import cycle, refusal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -54,8 +54,15 @@ def deployment(name: str, declared: Declared) -> Deployment:
         workdir=section.workdir,
         wraps=_wraps(section),
         filesystem=_filesystem(section),
-        limits=Limits(limits.jobs, limits.cores, limits.memory) if limits else Limits(),
+        limits=_limits(limits, declared.options),
     )
+
+
+def _limits(limits: LimitsSection | None, options: Any) -> Limits:
+    """Return the caps; a queue has one of its own on jobs."""
+    found = Limits(limits.jobs, limits.cores, limits.memory) if limits else Limits()
+    most: int | None = getattr(options, "max_concurrent_jobs", None)
+    return found if most is None or (found.jobs or most) < most else replace(found, jobs=most)
 
 
 def _wraps(section: DeploymentSection) -> Wraps | None:

@@ -27,7 +27,6 @@ TYPES_NOT_YET = (
     "occam",
     "pbs",
     "singularity",
-    "slurm",
     "unknown",
 )
 """Deployment types of StreamFlow that have no connector here yet."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from ..model import DockerOptions, LocalOptions, SshOptions
+from ..model import DockerOptions, LocalOptions, QueueOptions, SshOptions
 from .reader import Reader
 
 
 def services_of(options: Any) -> tuple[str, ...]:
     """Return the names of the services; empty when the type has none."""
-    return tuple(options.services) if isinstance(options, SshOptions) else ()
+    return tuple(getattr(options, "services", ()))
 
 
 def size_of(options: Any) -> tuple[int, str]:
     """Return how many locations there are, and what they are called."""
     match options:
+        case QueueOptions():
+            return sys.maxsize, "nodes"
         case SshOptions():
             return len(options.nodes), "nodes"
         case DockerOptions():

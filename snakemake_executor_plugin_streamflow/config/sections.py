@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..model import Policy
-from ..model.options import option
+from ..model.machine import option
 
 VERSION = "v1.0"
 WORKFLOW_TYPE = "snakemake"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..model.queue_options import QUEUE_OPTIONS
+
 MAY_WRAP: dict[str, tuple[str, ...]] = {
     "docker": ("local", "ssh"),
+    **dict.fromkeys(QUEUE_OPTIONS, ("docker", "local", "ssh")),
 }
 """type -> types that it can go through. A type that is not here cannot wrap."""
 

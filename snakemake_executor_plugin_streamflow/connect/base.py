@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..model import Deployment, Location
+
+if TYPE_CHECKING:
+    from .queue import Profile
 
 
 class Channel(ABC):
@@ -93,6 +96,9 @@ class Connector(ABC):
     ephemeral = False
     """Whether a location that `locations` no longer lists is gone for good (a container), or may come back (a host)."""
 
+    on_controller = False
+    """Whether the files of its locations are those of this machine."""
+
     def __init__(self, deployment: Deployment, *, run: str, inner: Inner | None, log: Log) -> None:
         """Keep what the connector needs.
 
@@ -154,3 +160,7 @@ class Connector(ABC):
     def services(self) -> Sequence[str]:
         """Return the names of the services, as far as the options tell; empty: one, without a name."""
         return ()
+
+    def profile(self, location: Location) -> Profile | None:
+        """Return how jobs are queued at a location whose processes are not its jobs; None: a session starts them."""
+        return None

@@ -75,6 +75,8 @@ class LocalConnector(Connector):
     With one, each location is a folder `NAME` (or `NAME-N`) below it and has a filesystem of its own.
     """
 
+    on_controller = True
+
     async def deploy(self) -> None:
         for location in await self.locations(None):
             if location.workdir is not None:

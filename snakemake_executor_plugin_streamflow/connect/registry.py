@@ -10,6 +10,7 @@ from .base import Connector
 CONNECTORS: dict[str, str] = {
     "docker": "docker:DockerConnector",
     "local": "local:LocalConnector",
+    "slurm": "slurm:SlurmConnector",
     "ssh": "ssh:SshConnector",
 }
 """type -> MODULE:CLASS below this package, sorted."""

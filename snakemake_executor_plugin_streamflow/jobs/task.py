@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..model import Request
 from ..remote.job import Command
@@ -54,6 +54,7 @@ class Task:
         env: `envvars:`, never written to a file.
         nested: it needs a Snakemake of its own at its location.
         sources: what that reads besides the inputs; files and directories.
+        resources: what its rules ask for by Snakemake's names, without Snakemake's own guesses.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Task:
     env: Mapping[str, str]
     nested: bool = False
     sources: tuple[str, ...] = ()
+    resources: Mapping[str, int | str] = field(default_factory=dict)
 
     def outputs(self) -> tuple[Output, ...]:
         """All that its members make."""

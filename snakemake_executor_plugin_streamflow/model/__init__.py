@@ -3,10 +3,12 @@
 from .companion import Binding, Companion, Policy, Target
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
 from .options import OPTIONS, DockerOptions, LocalOptions, SshHop, SshOptions
+from .queue_options import QUEUE_OPTIONS, QueueOptions, SlurmOptions, SlurmService
 
 __all__ = [
     "CONTROLLER",
     "OPTIONS",
+    "QUEUE_OPTIONS",
     "Binding",
     "Companion",
     "Deployment",
@@ -17,7 +19,10 @@ __all__ = [
     "Location",
     "Mount",
     "Policy",
+    "QueueOptions",
     "Request",
+    "SlurmOptions",
+    "SlurmService",
     "SshHop",
     "SshOptions",
     "Target",

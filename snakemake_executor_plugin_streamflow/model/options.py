@@ -11,33 +11,13 @@ required. Types in use: str, int, float, bool, tuple[...], Mapping[str, ...], ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-
-def option(help: str, default: Any = None, **metadata: Any) -> Any:
-    """Declare an option with its help text."""
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata={"help": help, **metadata})
-    return field(default=default, metadata={"help": help, **metadata})
-
+from .machine import Machine, option
+from .queue_options import QUEUE_OPTIONS
 
 HOST_KEYS = ("known", "accept-new", "any")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What jobs may use of each location; what is not given is asked of the location."""
-
-    cores: float | None = option("cores that jobs may use at each location", above=0)
-    memory: int | None = option("memory that jobs may use at each location", size=True, minimum=1)
-    disk: int | None = option("disk that jobs may use at each location", size=True)
-    resources: Mapping[str, int] = option("named custom resources, for instance {gpu: 2}", {})
-    env: Mapping[str, str] = option("environment of every job", {}, variables=True, pairs=True)
-    jobs: int | None = option("jobs at once at each location", minimum=1)
-    python: str | None = option(
-        "Python for jobs that need Snakemake there; where it has no Snakemake, or none is named, one is built there"
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,4 +123,6 @@ class DockerOptions(Machine):
     transfer_buffer_size: int = option("accepted for StreamFlow files; not used", 65536)
 
 
-OPTIONS: dict[str, type] = {"docker": DockerOptions, "local": LocalOptions, "ssh": SshOptions}
+OPTIONS: dict[str, type] = dict(
+    sorted({"docker": DockerOptions, "local": LocalOptions, "ssh": SshOptions, **QUEUE_OPTIONS}.items())
+)

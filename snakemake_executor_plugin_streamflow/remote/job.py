@@ -44,6 +44,7 @@ class JobSpec:
         keep: those of `outputs` that are not removed before (`update()`).
         parents: directories that must exist.
         env: exported; never written to a file.
+        resources: what the rule asks for, by Snakemake's names; for queues.
         stdin, stdout, stderr: files instead of the job directory's (and /dev/null); relative to `workdir` or absolute.
     """
 
@@ -54,6 +55,7 @@ class JobSpec:
     keep: frozenset[str] = frozenset()
     parents: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, int | str] = field(default_factory=dict)
     stdin: str | None = None
     stdout: str | None = None
     stderr: str | None = None
@@ -74,11 +76,12 @@ class Found:
 class JobEnd:
     """How a job ended: its code (128+n after signal n) and its outputs, in the order of the specification.
 
-    `outputs` is None when the list was too long for an event: read the file `exit`.
+    `outputs` is None when the list was too long for an event: read the file `exit`. `reason`: what a queue had to say.
     """
 
     code: int
     outputs: tuple[Found, ...] | None = ()
+    reason: str = ""
 
 
 _LOOK = """look() {

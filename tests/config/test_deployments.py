@@ -7,9 +7,13 @@ from pathlib import PurePosixPath
 import pytest
 
 from snakemake_executor_plugin_streamflow.config.foreign import TYPES_NOT_YET
-from snakemake_executor_plugin_streamflow.model import FilesystemSpec, Limits, SshHop, Wraps
+from snakemake_executor_plugin_streamflow.config.wraps import MAY_WRAP
+from snakemake_executor_plugin_streamflow.model import OPTIONS, FilesystemSpec, Limits, SshHop, Wraps
 
 from .reading import deployments, one_problem, problems, read
+
+TYPES = " or ".join(OPTIONS)
+ABLE = " or ".join(sorted(outer for outer, inners in MAY_WRAP.items() if "ssh" in inners))
 
 
 def test_every_key_of_a_deployment_is_read() -> None:
@@ -137,7 +141,7 @@ def test_a_pair_of_ports_is_no_number_in_base_60() -> None:
         ("a: {type: local, lasy: true}", "3:20: deployments.a.lasy: unknown key 'lasy'; did you mean 'lazy'?"),
         (
             "a: {type: sssh, config: {}}",
-            "deployments.a.type: expected docker or local or ssh, got 'sssh'; did you mean 'ssh'?",
+            f"deployments.a.type: expected {TYPES}, got 'sssh'; did you mean 'ssh'?",
         ),
         ("a: {config: {}}", "3:6: deployments.a.type: expected text, got nothing"),
         ("a: 4", "3:6: deployments.a: expected a mapping, got a number"),
@@ -166,10 +170,7 @@ def test_a_mistake_is_reported_where_it_stands(line: str, expected: str) -> None
 @pytest.mark.parametrize("name", TYPES_NOT_YET)
 def test_types_that_only_streamflow_has_are_called_not_supported_yet(name: str) -> None:
     text = deployments(f"a: {{type: {name}, config: {{what: ever}}}}")
-    assert (
-        one_problem(text)
-        == f"3:13: deployments.a.type: not supported yet: expected docker or local or ssh, got '{name}'"
-    )
+    assert one_problem(text) == f"3:13: deployments.a.type: not supported yet: expected {TYPES}, got '{name}'"
 
 
 def test_docker_may_have_a_build_with_an_image_and_options_that_make_no_difference() -> None:
@@ -183,11 +184,11 @@ def test_docker_may_have_a_build_with_an_image_and_options_that_make_no_differen
         ("a: {type: docker, wraps: hos, config: {image: i}}", "got 'hos'; did you mean 'host'?"),
         (
             "a: {type: local, wraps: host}",
-            "deployments.a.wraps: local cannot wrap another deployment; docker can wrap ssh",
+            f"deployments.a.wraps: local cannot wrap another deployment; {ABLE} can wrap ssh",
         ),
         (
             "a: {type: ssh, wraps: host, config: {nodes: [x]}}",
-            "ssh cannot wrap another deployment; docker can wrap ssh",
+            f"ssh cannot wrap another deployment; {ABLE} can wrap ssh",
         ),
         ("a: {type: docker, wraps: box, config: {image: i}}", "docker cannot wrap docker; it can wrap local or ssh"),
         ("a: {type: docker, wraps: a, config: {image: i}}", "deployments wrap each other in a circle: a → a"),

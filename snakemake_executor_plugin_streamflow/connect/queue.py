@@ -1,0 +1,236 @@
+"""Queues: how a batch system is spoken to. One small file per system fills in the functions below; they do no I/O.
+
+How the pieces meet:
+
+* A queue deployment goes through an inner location: a login host (`wraps`), a container, or this machine. Each of its
+  services (a partition, a profile) is a location of many slots, whose files are those of the inner location.
+* A job has the same job directory as anywhere (`remote/job.py`). Its script is written there through the inner location
+  and submitted instead of started: many in one request (`remote/queue_text.py`, `remote/queue_session.py`). What the
+  queue runs is `start`, which runs `script` and at last puts the job's name into a mailbox that all jobs share.
+* The file `exit` decides how a job ended. The mailbox is looked at a few times per second, which costs one directory
+  listing for all jobs. One batched status call per interval tells of states: it finds jobs that left no exit file, and
+  says why (`remote/queue_watch.py`): preemption and node failure are `JobInterrupted`, which is tried again and is no
+  failure of the rule; a time-out, too much memory or a cancelled job is the job's own failure.
+* A job is never run twice: the first queue job that makes the link `owner` in the job directory runs it; any other, and
+  the same one when the queue starts it again, ends at once.
+* With `pack`, a service holds one allocation, and each of its nodes is an ordinary location (`connect/queue_pack.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """What a queue says of a job. `ENDED` is any end that the exit file explains."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+    NODE_FAILED = "node failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing comes after it."""
+        return self not in (State.PENDING, State.RUNNING, State.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state of one job, and the queue's own words for it."""
+
+    state: State
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a rule asks of a queue, by Snakemake's resources; None or "" is not asked for."""
+
+    threads: int = 1
+    mem_mb: int | None = None
+    mem_mb_per_cpu: int | None = None
+    disk_mb: int | None = None
+    runtime_min: int | None = None
+    nodes: int | None = None
+    tasks: int | None = None
+    tasks_per_node: int | None = None
+    gpus: int | None = None
+    gpu_model: str = ""
+    gres: str = ""
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    reservation: str = ""
+    extra: str = ""
+
+    @classmethod
+    def of(cls, resources: Mapping[str, int | str], system: str) -> Wants:
+        """Read a rule's resources. A name may be prefixed with the queue system's: `slurm_partition`."""
+        values: dict[str, Any] = {}
+        for name, others in _RESOURCES.items():
+            for key in (f"{system}_{name}", name, *others):
+                if key in resources:
+                    values[name] = resources[key]
+                    break
+        for known in fields(cls):
+            if known.name in values:
+                number = known.name == "threads" or known.default is None
+                values[known.name] = int(values[known.name]) if number else str(values[known.name])
+        return cls(**values)
+
+
+_RESOURCES: dict[str, tuple[str, ...]] = {
+    "threads": ("cpus_per_task",),
+    "mem_mb": (),
+    "mem_mb_per_cpu": (),
+    "disk_mb": (),
+    "runtime_min": ("runtime",),
+    "nodes": (),
+    "tasks": ("ntasks", "mpi_tasks"),
+    "tasks_per_node": ("ntasks_per_node",),
+    "gpus": ("gpu", "nvidia_gpu"),
+    "gpu_model": (),
+    "gres": (),
+    "partition": ("queue",),
+    "account": ("project",),
+    "qos": (),
+    "constraint": (),
+    "reservation": (),
+    "extra": (),
+}
+"""Field of `Wants` -> other names of the resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One job to submit.
+
+    Attributes:
+        name: for people; [A-Za-z0-9_.-]+.
+        file: the batch script; `output`: where the queue writes what it has to say itself.
+        workdir: all three are absolute paths at the inner location.
+        wants: what the rule asks for; stronger than `service`, the options of the service.
+    """
+
+    name: str
+    file: str
+    output: str
+    workdir: str
+    wants: Wants
+    service: Any = None
+
+
+class Queue(ABC):
+    """One batch system. Commands are run by `sh` in the working directory at the inner location.
+
+    Attributes:
+        name: of the system, as the deployment type says it.
+        own_id: a shell word that is the job's id inside of the job.
+        directive: what lines for the queue in a batch script start with.
+        hosts: shell text that prints the nodes of the job it runs in, one per line.
+        at_once: how many jobs one status or cancel command may name.
+        prelude: shell text before the submit commands of one request.
+    """
+
+    name: str
+    own_id: str
+    directive: str
+    hosts: str = "hostname"
+    at_once: int = 200
+    prelude: str = ""
+
+    @abstractmethod
+    def submit(self, job: Submission) -> str:
+        """Return the command that submits a job. It must not wait for the job."""
+
+    @abstractmethod
+    def submitted(self, said: str) -> str:
+        """Return the job's id from what the submit command printed. Raises ValueError: it is not there."""
+
+    @abstractmethod
+    def status(self, ids: Sequence[str]) -> str:
+        """Return one command that tells of many jobs."""
+
+    @abstractmethod
+    def states(self, said: str) -> dict[str, Seen]:
+        """Read what the status command printed: `{id: state}` of the jobs that it knows."""
+
+    def history(self, ids: Sequence[str]) -> str | None:
+        """Return a command that tells of jobs that `status` no longer knows; None when there is none."""
+        return None
+
+    def past(self, said: str) -> dict[str, Seen]:
+        """Read what the `history` command printed."""
+        return self.states(said)
+
+    @abstractmethod
+    def cancel(self, ids: Sequence[str]) -> str:
+        """Return the command that ends jobs, whatever their state."""
+
+    def knows_none(self, said: str) -> bool:
+        """Tell whether a failed status or cancel command only says that it does not know these jobs (any more)."""
+        return False
+
+    def may_pass(self, said: str) -> bool:
+        """Tell whether a failed submit command may do well later: the queue is busy, full or away."""
+        return bool(
+            re.search(r"timed? ?out|unable to contact|connection (refused|reset)|temporar|try again", said, re.I)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How jobs of one location are queued: the system, and what the service's options say.
+
+    Attributes:
+        deployment: its name; tells queue jobs of several deployments in one folder apart.
+        template: text of a batch script with `{{streamflow_command}}`; "" for a plain one.
+        longest_s: the longest interval between two status calls.
+    """
+
+    queue: Queue
+    deployment: str
+    service: Any = None
+    template: str = ""
+    longest_s: float = 5.0
+
+
+def command(program: str, options: Iterable[tuple[str, str | int | None]], *, joined: bool = True) -> str:
+    """Return a command line. `("--mem", 5)` becomes `--mem=5`, or two words; "" is a bare flag, None nothing.
+
+    The last pair may have an empty flag: then the value stands alone.
+    """
+    words = [program]
+    for flag, value in options:
+        if value is None:
+            continue
+        text = shlex.quote(str(value)) if value != "" else ""
+        words += [f"{flag}={text}"] if joined and flag.startswith("--") and text else [w for w in (flag, text) if w]
+    return " ".join(words)
+
+
+def service_options(service: Any, skip: Sequence[str] = ()) -> dict[str, str]:
+    """Return the options of a service that are given, by flag (`--cpus-per-task`): true is a bare flag, "".
+
+    Fields carry their flag in the metadata where it is not their own name.
+    """
+    found: dict[str, str] = {}
+    for known in fields(service) if service is not None else ():
+        value, flag = getattr(service, known.name), known.metadata.get("flag", f"--{known.name.replace('_', '-')}")
+        if flag is None or value is None or value is False or value == "false" or known.name in skip:
+            continue
+        found[flag] = "" if value is True or value == "true" else str(value)
+    return found

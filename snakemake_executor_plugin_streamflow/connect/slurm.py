@@ -1,0 +1,129 @@
+"""Slurm: sbatch, squeue, sacct, scancel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .queue import Queue, Seen, State, Submission, command, service_options
+from .queue_connector import QueueConnector
+
+_ID = re.compile(r"^(\d+)(?:;(\S+))?$", re.MULTILINE)
+_ROW = re.compile(r"^(\d+)\|(\w+)[^|]*\|([^|]*)", re.MULTILINE)
+
+_STATES = {
+    **dict.fromkeys(
+        ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"), State.PENDING
+    ),
+    **dict.fromkeys(("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"), State.RUNNING),
+    **dict.fromkeys(("RESIZING", "RESV_DEL_HOLD"), State.RUNNING),
+    **dict.fromkeys(("COMPLETED", "FAILED"), State.ENDED),
+    **dict.fromkeys(("TIMEOUT", "DEADLINE"), State.TIMED_OUT),
+    **dict.fromkeys(("NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "RECONFIG_FAIL"), State.NODE_FAILED),
+    **dict.fromkeys(("CANCELLED", "REVOKED"), State.CANCELLED),
+    "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
+    "PREEMPTED": State.PREEMPTED,
+}
+"""https://slurm.schedmd.com/job_state_codes.html"""
+
+
+class SlurmQueue(Queue):
+    """The commands of Slurm; ids are `JOB`, or `JOB;CLUSTER` when the service names clusters."""
+
+    name = "slurm"
+    own_id = "$SLURM_JOB_ID"
+    directive = "#SBATCH"
+    hosts = 'scontrol show hostnames "$SLURM_JOB_NODELIST"'
+    prelude = (
+        # What a surrounding job has set would be taken for the wishes of the new one.
+        "for v in $(env | sed -n 's/^\\(SLURM_[A-Z0-9_]*\\)=.*/\\1/p'); do [ $v = SLURM_CONF ] || unset $v; done"
+    )
+
+    def submit(self, job: Submission) -> str:
+        wants, service = job.wants, job.service
+        options: dict[str, str | int | None] = {**service_options(service)}
+        asked: dict[str, str | int | None] = {
+            "--partition": wants.partition,
+            "--account": wants.account,
+            "--qos": wants.qos,
+            "--constraint": wants.constraint,
+            "--reservation": wants.reservation,
+            "--gres": wants.gres,
+            "--cpus-per-task": wants.threads if wants.threads > 1 else None,
+            "--mem": f"{wants.mem_mb}M" if wants.mem_mb else None,
+            "--mem-per-cpu": f"{wants.mem_mb_per_cpu}M" if wants.mem_mb_per_cpu else None,
+            "--tmp": f"{wants.disk_mb}M" if wants.disk_mb else None,
+            "--time": wants.runtime_min,
+            "--nodes": wants.nodes,
+            "--ntasks": wants.tasks,
+            "--ntasks-per-node": wants.tasks_per_node,
+            "--gpus": f"{wants.gpu_model}:{wants.gpus}" if wants.gpus and wants.gpu_model else wants.gpus,
+        }
+        for group in (("--mem", "--mem-per-cpu", "--mem-per-gpu"), ("--gpus", "--gres")):
+            if any(asked.get(flag) for flag in group):  # sbatch refuses two of these at once
+                options = {flag: value for flag, value in options.items() if flag not in group}
+        options |= {flag: value for flag, value in asked.items() if value}
+        fixed = {
+            "--parsable": "",
+            "--no-requeue": "",
+            "--job-name": getattr(service, "job_name", None) or job.name,
+            "--output": job.output,
+        }
+        text = command("sbatch", [*fixed.items(), *options.items()])
+        extra = " ".join(filter(None, (getattr(service, "extra", None), wants.extra)))
+        return f"{text} {extra} {command('', [('', job.file)]).strip()}".replace("  ", " ")
+
+    def submitted(self, said: str) -> str:
+        if not (found := _ID.findall(said)):
+            raise ValueError(said)
+        job, cluster = found[-1]
+        return f"{job};{cluster}" if cluster else job
+
+    def status(self, ids: Sequence[str]) -> str:
+        return _by_cluster("squeue{cluster} --noheader --states=all --format='%A|%T|%r' --jobs={ids}", ids)
+
+    def states(self, said: str) -> dict[str, Seen]:
+        found, cluster = {}, ""
+        for line in said.splitlines():
+            if line.startswith("CLUSTER: "):
+                cluster = ";" + line.removeprefix("CLUSTER: ").strip()
+            elif row := _ROW.match(line):
+                job, word, reason = row.groups()
+                words = word if reason in ("None", "", word, "NonZeroExitCode") else f"{word}, {reason}"
+                found[job + cluster] = Seen(_STATES.get(word, State.UNKNOWN), words)
+        return found
+
+    def history(self, ids: Sequence[str]) -> str | None:
+        return _by_cluster(
+            "sacct{cluster} --noheader --parsable2 --allocations --format=JobIDRaw,State,Reason --jobs={ids}", ids
+        )
+
+    def cancel(self, ids: Sequence[str]) -> str:
+        return _by_cluster("scancel{cluster} {ids}", ids, " ")
+
+    def knows_none(self, said: str) -> bool:
+        return "Invalid job id" in said
+
+    def may_pass(self, said: str) -> bool:
+        return super().may_pass(said) or bool(
+            re.search(r"QOSMaxSubmit|AssocMaxSubmit|MaxSubmitJobs|queue is full", said)
+        )
+
+
+def _by_cluster(text: str, ids: Sequence[str], between: str = ",") -> str:
+    """Return one command for each cluster; most sites have one, which is not named."""
+    groups: dict[str, list[str]] = {}
+    for one in ids:
+        job, _, cluster = one.partition(";")
+        groups.setdefault(cluster, []).append(job)
+    commands = []
+    for cluster, jobs in groups.items():
+        named = f" --clusters={cluster}" if cluster else ""
+        commands.append(text.format(cluster=named, ids=between.join(jobs)))
+    return " && ".join(commands)
+
+
+class SlurmConnector(QueueConnector):
+    """Jobs of a Slurm cluster."""
+
+    queue = SlurmQueue()

@@ -1,0 +1,371 @@
+"""The session of a queue: submits jobs in rounds, sees their ends in a mailbox, asks for states in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import islice
+
+from ..connect.base import Channel
+from ..connect.queue import Profile, Seen
+from ..errors import JobLost, SiteError, SubmitError, TransferError, Unreachable, quote_tail
+from .job import JobEnd, JobSpec, parse_end
+from .lane import Lane
+from .queue_cancel import Cancels
+from .queue_text import Answer, answers, look, submit_round, sweep
+from .queue_watch import Tracked
+from .quote import words
+from .shell import Completed
+
+ROUND = 100
+"""Most submissions of one request."""
+GATHER_S = 0.02
+LOOK_S = (0.2, 1.0)
+"""Between two looks into the mailbox: just after something ended, and when nothing does."""
+STATUS_S = 0.5
+"""Shortest time between two status calls; also five times what the last one took."""
+HISTORY_S = 5.0
+ANSWER_S = 60.0
+SUBMIT_S = 10.0
+"""Time limit of a request, and what each submission of a round adds to it."""
+FULL_S = (1.0, 30.0)
+"""Before a submission that the queue refused for now is tried again: at first, and at most."""
+
+
+@dataclass(slots=True)
+class Out:
+    """A job that was given to us and has not ended.
+
+    Attributes:
+        tracked: set once it is, or may be, in the queue.
+        flying: its submission is under way.
+        refused_at: when the queue first refused it for a reason that may pass.
+    """
+
+    spec: JobSpec
+    done: asyncio.Future[JobEnd]
+    tracked: Tracked | None = None
+    flying: bool = False
+    refused_at: float | None = None
+
+
+class QueueSession:
+    """What `Session` is to other locations.
+
+    Jobs stay tracked while the login host or the queue's commands do not answer, up to `give_up_s`.
+
+    Args:
+        run: identity of this run; jobs of others that this deployment left in the same folder are cancelled.
+        open_shell: gives a fresh channel to a fresh `sh` at the inner location.
+        gone: tells whether the location is gone for good.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        jobs_directory: str,
+        open_shell: Callable[[], Awaitable[Channel]],
+        log: Callable[[str], None],
+        *,
+        profile: Profile,
+        run: str,
+        gone: Callable[[], Awaitable[bool]],
+        give_up_s: float = 600,
+    ) -> None:
+        self.location = location
+        self.lost = False
+        self.status_calls = 0
+        self._jobs, self._profile, self._run = jobs_directory, profile, run
+        self._mailbox = f"{jobs_directory}/.ended-{secrets.token_hex(4)}"
+        self._log, self._gone, self._give_up_s = log, gone, give_up_s
+        self._lanes = [Lane(location, open_shell) for _ in range(4)]
+        self._cancels = Cancels(location, self._lanes[3], profile.queue, log)
+        self._out: dict[str, Out] = {}
+        self._forgotten: list[str] = []
+        self._submit_now, self._look_now, self._ask_now = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._closing = asyncio.Event()
+        self._look_at_all = False
+
+    async def serve(self) -> None:
+        """Submit, watch and cancel until `close`. Started by the owner, in its task group."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                work = (self._sweep(), self._submit(), self._watch(), self._ask(), self._cancels.serve())
+                tasks = [group.create_task(one) for one in work]
+                await self._closing.wait()
+                for task in tasks:
+                    task.cancel()
+        except Exception as error:  # a bug here must not leave jobs waiting for ever
+            self._give_up(Unreachable(f"{self.location}: {type(error).__name__}: {error}"))
+            raise
+
+    async def run(self, spec: JobSpec) -> JobEnd:
+        """Run a job through the queue and return its end. Cancelling the caller cancels it in the queue.
+
+        Raises:
+            SubmitError: the queue did not take it; it did not run.
+            JobInterrupted: the queue took its place away.
+            JobLost, TransferError, Unreachable: as `Session.run`.
+        """
+        if self._closing.is_set():
+            raise Unreachable(f"{self.location}: it was set aside")
+        out = self._out[spec.id] = Out(spec, asyncio.get_running_loop().create_future())
+        self._submit_now.set()
+        try:
+            return await out.done
+        except asyncio.CancelledError:
+            self.kill(spec.id)
+            raise
+        finally:
+            self._out.pop(spec.id, None)
+
+    def kill(self, job: str) -> None:
+        """End a job, in the queue or on its way there; `run` then returns its code."""
+        out = self._out.get(job)
+        if out is not None and (out.flying or out.tracked is not None):
+            self._cancels.add(job, out.tracked.id if out.tracked else None)
+
+    def forget(self, job: str) -> None:
+        """Remove a job directory that has been accounted for."""
+        self._forgotten.append(job)
+        self._look_now.set()
+
+    async def close(self, grace_s: float = 3.0) -> dict[str, str]:
+        """Wait until the queue has taken all cancellations.
+
+        Returns:
+            The command that ends each job that could not be cancelled; "" when its id is not known.
+        """
+        if not self._closing.is_set():
+            await self._cancels.settle(grace_s)
+            with contextlib.suppress(SiteError):
+                gone = words([*self._forgotten, self._mailbox])
+                await self._lanes[1].ask(f"cd {words([self._jobs])} && rm -rf {gone}", 1.0)
+        self._closing.set()
+        for out in self._out.values():
+            self._fail(out, Unreachable(f"{self.location}: the session was closed"))
+        for lane in self._lanes:
+            await lane.close()
+        return self._cancels.left()
+
+    # Submitting
+
+    async def _submit(self) -> None:
+        delay = FULL_S[0]
+        while True:
+            await self._submit_now.wait()
+            self._submit_now.clear()
+            await asyncio.sleep(GATHER_S)
+            while waiting := list(islice((o for o in self._out.values() if o.tracked is None), ROUND)):
+                for out in waiting:
+                    out.flying = True
+                text = submit_round([out.spec for out in waiting], self._profile, self._jobs, self._mailbox)
+                done = await self._insist(self._lanes[0], text, ANSWER_S + SUBMIT_S * len(waiting))
+                for out in waiting:
+                    out.flying = False
+                if done is None:
+                    break
+                known = sum(self._submitted(answer) for answer in answers(done.text))
+                delay = FULL_S[0] if known else min(2 * delay, FULL_S[1])
+                if not known:
+                    await asyncio.sleep(delay)
+
+    def _submitted(self, answer: Answer) -> bool:
+        """Take the answer to one submission; return whether it is settled."""
+        job, said, out, now = answer.job, "\n".join(answer.lines), self._out.get(answer.job), self._now()
+        queue = self._profile.queue
+        if answer.kind == "Q":
+            try:
+                id = queue.submitted("\n".join(answer.lines[1:]))
+            except ValueError:
+                self._refused(
+                    job, SubmitError(f"{self.location}: no job id in what the queue said:\n{quote_tail(said)}")
+                )
+                return True
+            self._cancels.known(job, id)
+            if out is not None and out.tracked is None:
+                out.tracked = Tracked(id, now)
+            elif out is not None and out.tracked is not None:
+                out.tracked.id = id
+            self._look_now.set()
+            self._ask_now.set()
+            return True
+        if answer.kind == "F":
+            self._refused(
+                job, TransferError(f"{self.location}: job {job} could not be started: {said}", transient=True)
+            )
+            return True
+        if out is not None:
+            out.refused_at = out.refused_at or now
+        if out is None or not queue.may_pass(said) or now - (out.refused_at or now) > self._give_up_s:
+            self._refused(job, SubmitError(f"{self.location}: the queue did not take job {job}:\n{quote_tail(said)}"))
+            return True
+        self._log(f"{self.location}: the queue does not take job {job} now; trying again:\n{quote_tail(said)}")
+        return False
+
+    def _refused(self, job: str, error: SiteError) -> None:
+        self._cancels.drop(job)
+        if job in self._out:
+            self._fail(self._out[job], error)
+
+    # Watching
+
+    async def _watch(self) -> None:
+        pause = LOOK_S[0]
+        while True:
+            if not self._forgotten and not any(out.tracked or out.flying for out in self._out.values()):
+                self._look_now.clear()
+                await self._look_now.wait()
+            tracked = {job: out.tracked for job, out in self._out.items() if out.tracked}
+            doubtful = [job for job, one in tracked.items() if one.doubtful or self._look_at_all]
+            forgotten, self._forgotten = self._forgotten, []
+            text = look(self._mailbox, doubtful, forgotten)
+            done = await self._insist(self._lanes[1], text, ANSWER_S)
+            self._look_at_all = done is None
+            found = [self._found(answer) for answer in answers(done.text if done else "")]
+            self._decide()
+            pause = LOOK_S[0] if any(found) else min(pause * 1.2, LOOK_S[1])
+            await asyncio.sleep(pause)
+
+    def _found(self, answer: Answer) -> bool:
+        """Take what a look says of one job; return whether it has ended."""
+        out, now = self._out.get(answer.job), self._now()
+        if answer.kind != "N":
+            self._cancels.drop(answer.job)
+        if out is None:
+            return True
+        tracked = out.tracked = out.tracked or Tracked("", now)
+        if answer.kind == "R":
+            tracked.requeued = True
+        elif answer.kind == "E":
+            try:
+                lines = answer.lines
+                tracked.found_end(parse_end(lines[: lines.index(".")], out.spec.outputs), now)
+            except (ValueError, IndexError):
+                self._fail(out, JobLost(f"{self.location}: job {answer.job}: its exit file is damaged: {answer.lines}"))
+            if tracked.undecided:
+                self._ask_now.set()
+        else:
+            owner, *said = answer.lines or ("",)
+            tracked.id, tracked.said = owner or tracked.id, "\n".join(said)
+        return answer.kind != "N"
+
+    def _decide(self) -> None:
+        """Report the jobs whose end is known."""
+        now = self._now()
+        for job, out in self._out.items():
+            verdict = out.tracked.verdict(now) if out.tracked else None
+            if isinstance(verdict, SiteError):
+                self._fail(out, type(verdict)(f"{self.location}: job {job}: {verdict}"))
+            elif verdict is not None and not out.done.done():
+                out.done.set_result(verdict)
+
+    # Asking
+
+    async def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        interval, failing_since, history_at = STATUS_S, None, 0.0
+        while True:
+            asked = {o.tracked.id: o.tracked for o in self._out.values() if o.tracked and o.tracked.id}
+            asked = {id: tracked for id, tracked in asked.items() if tracked.undecided}
+            if not asked:
+                self._ask_now.clear()
+                await self._ask_now.wait()
+                await asyncio.sleep(STATUS_S)
+                continue
+            before = [tracked.seen for tracked in asked.values()]
+            started = loop.time()
+            try:
+                seen = await self._states(list(asked))
+                for id, tracked in asked.items():
+                    tracked.hear(seen.get(id), loop.time())
+                missing = [id for id, tracked in asked.items() if tracked.missing]
+                if missing and started - history_at > HISTORY_S:
+                    history_at = started
+                    for id, past in (await self._past(missing)).items():
+                        if id in asked and past.state.final:
+                            asked[id].hear(past, loop.time())
+                failing_since = None
+            except SiteError as error:
+                failing_since = failing_since or started
+                if self._failing(error, started - failing_since):
+                    failing_since = None
+            self._decide()
+            same = [tracked.seen for tracked in asked.values()] == before
+            interval = min(interval * 1.5, self._profile.longest_s) if same else STATUS_S
+            self._ask_now.clear()
+            least = max(STATUS_S, 5 * (loop.time() - started))
+            await asyncio.sleep(least)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ask_now.wait(), max(interval - least, 0.001))
+
+    async def _states(self, ids: list[str]) -> dict[str, Seen]:
+        """Ask for states. Raises SiteError: no answer, or not a sound one."""
+        queue, found = self._profile.queue, dict[str, Seen]()
+        for start in range(0, len(ids), queue.at_once):
+            self.status_calls += 1
+            done = await self._lanes[2].ask(queue.status(ids[start : start + queue.at_once]), ANSWER_S)
+            states = queue.states(done.text)
+            if done.code and not states and not queue.knows_none(done.text):
+                raise SiteError(f"{self.location}: the queue's status command failed:\n{quote_tail(done.output)}")
+            found |= states
+        return found
+
+    async def _past(self, ids: list[str]) -> dict[str, Seen]:
+        """Ask what the queue remembers of jobs that it no longer lists."""
+        text = self._profile.queue.history(ids[: self._profile.queue.at_once])
+        if text is None:
+            return {}
+        return self._profile.queue.past((await self._lanes[2].ask(text, ANSWER_S)).text)
+
+    def _failing(self, error: SiteError, for_s: float) -> bool:
+        """Note that the queue does not tell of states; give up after a while."""
+        if for_s == 0:
+            self._log(f"{error}\nIts jobs stay tracked.")
+        if for_s > self._give_up_s:
+            self._give_up(error)
+            return True
+        return False
+
+    # All of it
+
+    async def _sweep(self) -> None:
+        """Cancel what earlier runs of this deployment left in the queue."""
+        queue = self._profile.queue
+        done = await self._insist(self._lanes[3], sweep(self._jobs, self._run, self._profile.deployment), ANSWER_S)
+        for answer in answers(done.text if done else ""):
+            with contextlib.suppress(ValueError):
+                self._log(f"{self.location}: cancelling job {answer.job}, which an earlier run had left in the queue")
+                self._cancels.add(answer.job, queue.submitted("\n".join(answer.lines[1:])))
+
+    async def _insist(self, lane: Lane, text: str, timeout_s: float) -> Completed | None:
+        """Ask until there is an answer; None: given up."""
+        delay, since = 0.2, self._now()
+        while True:
+            try:
+                done = await lane.ask(text, timeout_s)
+                self.lost = False
+                return done
+            except SiteError as error:
+                if not error.transient or self._now() - since > self._give_up_s or await self._gone():
+                    self._give_up(error)
+                    return None
+                self._log(f"{self.location}: {error}; {len(self._out)} jobs out; trying again in {delay:.1f} s")
+                self._look_at_all = True
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, 30)
+
+    def _give_up(self, error: SiteError) -> None:
+        self.lost = True
+        for out in self._out.values():
+            self._fail(out, Unreachable(f"{self.location}: given up: {error}", transient=True))
+
+    def _fail(self, out: Out, error: SiteError) -> None:
+        if not out.done.done():
+            out.done.set_exception(error)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,154 @@
+"""The shell text that speaks to queues: submit a round of jobs, see who has ended, find what earlier runs left.
+
+Beside what `job.py` describes, the job directory of a queue's job holds `start`, what the queue runs; `batch`, what is
+submitted; `queue`, the name of the deployment and what the submit command printed; `queue-output`, what the queue said
+while the job ran; `owner`, a link whose target is the id of the queue's job that runs it; and `requeued`, when the
+queue started that one again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..connect.queue import Profile, Submission, Wants
+from .job import JobSpec, render, secret_lines
+from .quote import quote, words
+
+_COMMAND = re.compile(r"\{\{-?\s*streamflow_(command|workdir|environment)\s*-?\}\}")
+
+_START = """d={directory}; q={own_id}
+if ln -s "$q" "$d/owner" 2>/dev/null; then
+  STREAMFLOW_JOB={id}; export STREAMFLOW_JOB
+  [ ! -f "$d/env" ] || {{ . "$d/env"; rm -f "$d/env"; }}
+  {hosts}
+  trap : TERM INT HUP USR1 USR2
+  sh "$d/script" </dev/null 3>/dev/null >"$d/stdout" 2>"$d/stderr"; c=$?
+  [ -s "$d/exit" ] || printf '%s -\\n.\\n' "$c" >"$d/exit"
+elif [ "$(readlink "$d/owner" 2>/dev/null)" = "$q" ]; then : >"$d/requeued"
+fi
+[ ! -d "$d" ] || : >{mailbox}/{id}
+exit "${{c:-0}}"
+"""
+
+_SUBMIT = """
+trap '' HUP PIPE; {prelude}
+j={jobs}; mkdir -p {mailbox}
+sf_put() { d=$j/$1
+  if e=$(mkdir -m 700 "$d" 2>&1); then
+    (umask 077; printf '%s' "$2" >"$d/script" && printf '%s' "$3" >"$d/start" && printf '%s' "$4" >"$d/batch" \\
+      && { [ -z "$5" ] || printf '%s' "$5" >"$d/env"; }) || { rm -rf "$d"
+      printf 'F %s\\ncannot write %s (disk full?)\\n=\\n' "$1" "$d"; return; }
+  elif [ ! -d "$d" ]; then printf 'F %s\\n%s\\n=\\n' "$1" "$e"; return; fi
+  n=0; until mkdir "$d/submitting" 2>/dev/null || [ -s "$d/queue" ] || [ $n -ge 300 ]; do sleep 0.1; n=$((n+1)); done
+  if [ ! -s "$d/queue" ]; then
+    e=$(eval "$6" 2>&1 </dev/null); c=$?
+    [ $c = 0 ] || { rm -rf "$d"; printf 'X %s\\n%s\\n=\\n' "$1" "$e"; return; }
+    printf '%s\\n%s\\n' {deployment} "$e" >"$d/queue.new" && mv "$d/queue.new" "$d/queue"
+  fi
+  printf 'Q %s\\n' "$1"; cat "$d/queue"; echo =; }
+"""
+# A round that is sent again, because its answer was lost, waits for the queue's answer to the first one.
+
+_LOOK = """
+sf_end() { if [ -e "../$1/requeued" ]; then printf 'R %s\\n=\\n' "$1"
+  elif [ -s "../$1/exit" ]; then printf 'E %s\\n' "$1"; cat "../$1/exit"; echo =
+  else printf 'N %s\\n%s\\n=\\n' "$1" "$(readlink "../$1/owner")"; fi; }
+cd {mailbox} || exit 3
+set -- *; [ ! -e "$1" ] || { for i; do sf_end "$i"; done; rm -f -- "$@"; }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer about a job.
+
+    `kind` is one letter: Q submitted, X refused by the queue, F could not be written; E ended, R was started again by
+    the queue, N has no exit file; O of an earlier run.
+    """
+
+    kind: str
+    job: str
+    lines: tuple[str, ...]
+
+
+def answers(text: str) -> Iterator[Answer]:
+    """Read answers; what is incomplete is left out."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if line != "=":
+            lines.append(line)
+        elif lines:
+            kind, _, job = lines[0].partition(" ")
+            yield Answer(kind, job, tuple(lines[1:]))
+            lines = []
+
+
+def submission(spec: JobSpec, profile: Profile, directory: str) -> Submission:
+    """Return what the queue is asked for a job."""
+    wants = Wants.of(spec.resources, profile.queue.name)
+    output = f"{directory}/queue-output"
+    return Submission(spec.id, f"{directory}/batch", output, str(spec.workdir), wants, profile.service)
+
+
+def submit_round(specs: Iterable[JobSpec], profile: Profile, jobs: str, mailbox: str) -> str:
+    """Return shell text that writes and submits jobs; one answer for each. Sent again, it submits nothing twice."""
+    queue = profile.queue
+    lines = [
+        _SUBMIT.replace("{jobs}", quote(jobs))
+        .replace("{mailbox}", quote(mailbox))
+        .replace("{deployment}", quote(profile.deployment))
+        .replace("{prelude}", queue.prelude)
+    ]
+    for spec in specs:
+        directory = f"{jobs}/{spec.id}"
+        job = submission(spec, profile, directory)
+        start = _START.format(
+            directory=quote(directory),
+            own_id=queue.own_id,
+            id=quote(spec.id),
+            mailbox=quote(mailbox),
+            hosts=_hosts(queue.hosts) if job.wants.nodes and job.wants.nodes > 1 else ":",
+        )
+        parts = (render(spec), start, batch(profile, directory, spec), secret_lines(spec.env), queue.submit(job))
+        lines.append(f"sf_put {quote(spec.id)} {words(parts)}")
+    return "\n".join(lines)
+
+
+def batch(profile: Profile, directory: str, spec: JobSpec) -> str:
+    """Return the text of the batch script: the service's template, or a plain one."""
+    values = {
+        "command": f"sh {quote(f'{directory}/start')}",
+        "workdir": str(spec.workdir),
+        "environment": "",
+    }
+    template = profile.template or "#!/bin/sh\n{{streamflow_command}}\n"
+    return _COMMAND.sub(lambda found: values[found[1]], template)
+
+
+def look(mailbox: str, doubtful: Sequence[str] = (), forgotten: Sequence[str] = ()) -> str:
+    """Return shell text that answers for jobs that have ended, and in any case for the doubtful ones.
+
+    It also removes the job directories of those that are to be forgotten.
+    """
+    # Making a file in a directory brings a network filesystem's view of it up to date.
+    asked = "".join(f': >"../{job}/looked"; sf_end {quote(job)}\n' for job in doubtful)
+    gone = f"rm -rf -- {words(f'../{job}' for job in forgotten)}\n" if forgotten else ""
+    return _LOOK.replace("{mailbox}", quote(mailbox)) + asked + gone + "true\n"
+
+
+def sweep(jobs: str, run: str, deployment: str) -> str:
+    """Return shell text that answers for jobs that earlier runs left in the queue."""
+    return f"""cd {quote(jobs)} 2>/dev/null || exit 0
+for i in *; do
+  case $i in {quote(run)}-*) continue;; esac
+  if [ -s "$i/queue" ] && [ ! -s "$i/exit" ] && [ ! -e "$i/swept" ] && read -r n <"$i/queue" \\
+    && [ "$n" = {quote(deployment)} ]; then
+    printf 'O %s\\n' "$i"; cat "$i/queue"; echo =; fi
+done; true
+"""
+
+
+def _hosts(text: str) -> str:
+    return f"STREAMFLOW_HOSTS=$({text} | paste -s -d , -); export STREAMFLOW_HOSTS"
