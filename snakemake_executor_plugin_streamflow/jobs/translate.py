@@ -141,7 +141,7 @@ class Translator:
             env=self._envvars,
             nested=nested and bound,
             sources=sources,
-            resources=_wishes(jobs, job if group else None),
+            resources=_wishes(jobs, job if group else None, request.cores),
         )
 
     def _member(self, job: Any, outputs: tuple[Output, ...]) -> Member:
@@ -287,25 +287,23 @@ def _resources(job: Any) -> dict[str, int | str]:
     own = job.rule.resources
     guessed = {"mem": _DEFAULT_MEMORY, "disk": _DEFAULT_DISK}
     guesses = {f"{n}{unit}" for n, text in guessed.items() if _is_default(own, n, text) for unit in ("", "_mb", "_mib")}
-    found: dict[str, int | str] = {
+    return {
         name: value
         for name, value in job.resources.items()
         if not name.startswith("_") and name not in guesses and not _is_tbd(value) and isinstance(value, int | str)
     }
-    return found | {"threads": int(job.threads)}
 
 
-def _wishes(jobs: Iterable[Any], group: Any) -> dict[str, int | str]:
-    """What one job asks for; of a group the most of each number and the first of each word, but time as Snakemake says."""
+def _wishes(jobs: Iterable[Any], group: Any, cores: float) -> dict[str, int | str]:
+    """What a job asks for; of a group the most of each number, the first of each word, and Snakemake's idea of time."""
     found: dict[str, int | str] = {}
     for job in jobs:
         for name, value in _resources(job).items():
             known = found.get(name, value)
             found[name] = max(known, value) if isinstance(known, int) and isinstance(value, int) else known
-    if group is not None:
-        own = {"runtime": group.resources.get("runtime"), "threads": group.resources.get("_cores")}
-        found |= {name: value for name, value in own.items() if isinstance(value, int) and name in found}
-    return found
+    if "runtime" in found and group is not None:
+        found["runtime"] = group.resources.get("runtime", found["runtime"])
+    return found | {"threads": max(1, int(cores))}
 
 
 def _is_default(resources: Any, name: str, expression: str) -> bool:

@@ -77,7 +77,8 @@ ConstrainSwapSpace=no
 ConstrainDevices=no
 """
 
-NODE = 'mount --make-rprivate /; hostname "$1"; for p in $2; do mount -t tmpfs -o mode=1777 t "$p"; done; exec slurmd -N "$1"'
+NODE = """mount --make-rprivate /; hostname "$1"
+for p in $2; do mount -t tmpfs -o mode=1777 t "$p"; done; exec slurmd -N "$1\""""
 
 
 class Slurm:
