@@ -4,6 +4,7 @@ StreamFlowError
 ├── ConfigError        the companion file, or what it asks for, is wrong
 └── SiteError          something outside of us failed; knows whether it is `transient`
     ├── DeployError    a deployment could not be brought up or taken down
+    │   └── Gone       what a run brought up is no more
     ├── Unreachable    a location does not answer
     ├── TransferError  bytes did not arrive
     ├── SubmitError    a queue did not take a job
@@ -48,6 +49,10 @@ class SiteError(StreamFlowError):
 
 class DeployError(SiteError):
     """A deployment could not be brought up or taken down; the message quotes the tool's own words."""
+
+
+class Gone(DeployError):
+    """What an earlier run brought up, or used, is no more: neither are the files that were there only."""
 
 
 class Unreachable(SiteError):

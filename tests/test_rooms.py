@@ -13,7 +13,7 @@ import snakemake_executor_plugin_streamflow as package
 
 ROOT = Path(package.__file__).parent
 FLOORS = [
-    {"errors", "model"},
+    {"errors", "model", "show"},
     {"config", "plan"},
     {"journal"},
     {"connect"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"sites", "staging"},
     {"runtime"},
     {"engine", "conformance"},
-    {"executor"},
+    {"executor", "cli"},
     {"__init__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

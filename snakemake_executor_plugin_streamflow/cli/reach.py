@@ -1,0 +1,153 @@
+"""The sites of a workflow, opened as runs have left them; nothing is brought up."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from ..connect.base import Connector
+from ..connect.reattach import Reattached
+from ..errors import DeployError, Gone, SiteError
+from ..journal import DeploymentRecord
+from ..model import CONTROLLER, Companion, Deployment, LocalOptions, Location
+from ..move.here import Here
+from ..site import Site
+from .terminal import Tell
+from .workflow import ADDRESS
+
+_LIMIT = 4
+
+
+class Reach:
+    """Sites by filesystem and by location; closed at the end of `async with`.
+
+    Args:
+        here: the workflow's working directory.
+        records: what runs have brought up.
+    """
+
+    def __init__(self, companion: Companion, here: Path, records: Iterable[DeploymentRecord]) -> None:
+        in_place = Deployment(CONTROLLER, "local", LocalOptions())
+        self._companion = companion = replace(companion, deployments={**companion.deployments, CONTROLLER: in_place})
+        self._here = here
+        self.home = Here(CONTROLLER, here)
+        self.deployments = Reattached(companion, {record.name: record.run for record in records}, Tell())
+        self._locations: dict[str, Sequence[Location] | SiteError] = {}
+        self._sites: dict[str, Site] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        for site in self._sites.values():
+            await site.close()
+        await self.deployments.close()
+
+    async def at(self, filesystem: str) -> Site:
+        """Return a site on a filesystem.
+
+        Raises:
+            Gone: there is none any more.
+            DeployError, Unreachable: it cannot be opened now.
+        """
+        for name, deployment in self._companion.deployments.items():
+            named = deployment.filesystem is not None and deployment.filesystem.name == filesystem
+            if named or filesystem.split("/")[0] == name:
+                for location in await self._of(name):
+                    if location.filesystem == filesystem:
+                        return await self._open(location)
+        raise Gone(f"{filesystem}: no deployment of {self._companion.path} has such a filesystem now")
+
+    async def on(self, location: str) -> Site:
+        """Return the site of a location, by its name. Raises as `at`."""
+        name = location.split("/")[0]
+        if name in self._companion.deployments:
+            for found in await self._of(name):
+                if found.name == location:
+                    return await self._open(found)
+        raise Gone(f"{location}: no deployment of {self._companion.path} has such a location now")
+
+    async def place(self, site: Site, path: str) -> str | None:
+        """Where a replica is at a site, for its store; None when what is seen there is the controller's own file."""
+        if path.startswith(ADDRESS):
+            holder, _, inside = path.removeprefix(ADDRESS).partition("/")
+            if await self._holds(site.location, holder):
+                return f"/{inside}"
+            return f".streamflow/at/{holder}/{inside}"
+        if not path.startswith("/"):
+            return path
+        return None if site.visible(path) is not None else f".streamflow/abs{path}"
+
+    async def absolute(self, filesystem: str, path: str) -> str:
+        """Return the place of a replica as LOCATION:PATH, or as a path of this machine; "" when that cannot be told."""
+        if filesystem == CONTROLLER:
+            return self.home.path(path)
+        try:
+            site = await self.at(filesystem)
+        except SiteError:
+            return ""
+        place = await self.place(site, path)
+        return f"{site.location.name}:{site.facts.workdir / place}" if place is not None else self.home.path(path)
+
+    async def _holds(self, location: Location, holder: str) -> bool:
+        """Whether addresses of a holder mean files of that location: those of its first one do."""
+        if holder not in self._companion.deployments:
+            return location.filesystem == holder
+        return (await self._of(holder))[0].filesystem == location.filesystem
+
+    async def _of(self, deployment: str) -> Sequence[Location]:
+        if deployment not in self._locations:
+            try:
+                connector = await self.deployments.connector(deployment)
+                self._locations[deployment] = await _locations(connector)
+            except SiteError as error:
+                self._locations[deployment] = error
+        found = self._locations[deployment]
+        if isinstance(found, SiteError):
+            raise found
+        return found
+
+    async def _open(self, location: Location) -> Site:
+        async with self._locks[location.name]:
+            if location.name not in self._sites:
+                self._sites[location.name] = await Site.open(
+                    await self.deployments.connector(location.deployment),
+                    replace(location, workdir=self._workdir(location)),
+                    here=PurePosixPath(self._here),
+                    key=workflow_key(self._here),
+                    limit=_LIMIT,
+                    log=Tell().warning,
+                )
+        return self._sites[location.name]
+
+    def _workdir(self, location: Location) -> PurePosixPath | None:
+        """Where jobs run there: a target may say so."""
+        for binding in self._companion.bindings:
+            for target in binding.targets:
+                if target.deployment == location.deployment and target.workdir is not None:
+                    return target.workdir
+        return location.workdir
+
+
+async def _locations(connector: Connector) -> Sequence[Location]:
+    try:
+        return await connector.locations(None)
+    except DeployError as error:
+        if connector.ephemeral:
+            raise Gone(str(error)) from error
+        raise
+
+
+def workflow_key(here: Path) -> str:
+    """The stable name of a workflow."""
+    return hashlib.sha1(f"{os.uname().nodename}:{here}".encode(), usedforsecurity=False).hexdigest()[:12]

@@ -1,0 +1,151 @@
+"""Bringing files home."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import SiteError, StreamFlowError, TransferError
+from ..model import CONTROLLER
+from ..move.mover import Mover
+from ..plan import Ledger, Replica
+from ..show import counted, duration, size
+from .answer import Answer
+from .data import read
+from .reach import Reach
+from .verify import OK, states
+from .workflow import ADDRESS, Workflow
+
+_STAMP = ".snakemake_timestamp"
+
+
+def get(given: Namespace) -> Answer:
+    """Bring files from their sites to their plain paths, or below another folder."""
+    with Workflow(given) as workflow:
+        ledger, known = read(workflow)
+        paths = workflow.select(ledger, given.paths, known)
+        targets = {path: _target(workflow, path, given.to) for path in paths}
+        companion, records = workflow.companion(), workflow.journal.deployments()
+        started = time.monotonic()
+
+        async def bring() -> _Brought:
+            async with Reach(companion, workflow.here, records) as reach, asyncio.TaskGroup() as group:
+                return await _Bringer(reach, ledger, group).bring(targets)
+
+        brought = asyncio.run(bring())
+        rest = not any(workflow.alive(run) for run in workflow.journal.runs())
+        if given.to is None and rest:  # a run that goes on keeps a table of its own
+            workflow.journal.apply(brought.replicas)
+    seconds = time.monotonic() - started
+    lines = [f"{targets[path]}  from {source}" for path, source in brought.sources.items()]
+    lines += [f"{path}  is here already" for path in brought.here]
+    lines.append(f"{counted(len(brought.sources), 'path')} brought, {size(brought.size_b)} in {duration(seconds)}")
+    lines += [f"NOT brought: {path}: {problem}" for path, problem in brought.problems.items()]
+    data: dict[str, Any] = {
+        "brought": [{"path": p, "from": s, "to": str(targets[p])} for p, s in brought.sources.items()],
+        "here": brought.here,
+        "problems": brought.problems,
+        "size_b": brought.size_b,
+    }
+    return Answer(data, "\n".join(lines), int(bool(brought.problems)))
+
+
+class _Brought:
+    """What came."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, str] = {}
+        self.here: list[str] = []
+        self.problems: dict[str, str] = {}
+        self.replicas: list[Replica] = []
+        self.size_b = 0
+
+
+class _Bringer:
+    """Copies paths to this machine, each from a replica that was looked at just before."""
+
+    def __init__(self, reach: Reach, ledger: Ledger, group: asyncio.TaskGroup) -> None:
+        self._reach = reach
+        self._ledger = ledger
+        self._group = group
+        self._mover = Mover(self._spawn, lambda *_: None)
+        self._done = _Brought()
+
+    async def bring(self, targets: dict[str, Path]) -> _Brought:
+        """Bring paths to their targets, from all sites at once."""
+        replicas = [replica for path in targets for replica in self._ledger.replicas(path)]
+        found, problems = await states(self._reach, replicas)
+        by_source: defaultdict[str, list[Replica]] = defaultdict(list)
+        for path, target in targets.items():
+            good = [r for r in self._ledger.replicas(path) if found[r] == OK]
+            good.sort(key=lambda replica: replica.filesystem != CONTROLLER)
+            if not good:
+                seen = {f"{r.filesystem}: {problems.get(r.filesystem, found[r])}" for r in self._ledger.replicas(path)}
+                self._done.problems[path] = "no usable replica is left: " + "; ".join(sorted(seen))
+            elif good[0].filesystem == CONTROLLER and target == self._home(path):
+                self._done.here.append(path)
+            elif os.path.lexists(target):
+                self._done.problems[path] = f"{target} is there, and the journal does not know it: move it away"
+            else:
+                by_source[good[0].filesystem].append(good[0])
+        await asyncio.gather(*(self._from(name, there, targets) for name, there in by_source.items()))
+        return self._done
+
+    async def _from(self, filesystem: str, replicas: Sequence[Replica], targets: dict[str, Path]) -> None:
+        store = self._reach.home if filesystem == CONTROLLER else (await self._reach.at(filesystem)).store
+        places = {replica.path: await self._place(replica) for replica in replicas}
+
+        async def one(replica: Replica) -> None:
+            path, target = replica.path, targets[replica.path]
+            try:
+                items = await store.list({places[path]: str(target)})
+                await self._mover.move(store, self._reach.home, items)
+            except SiteError as error:
+                self._done.problems[path] = str(error)
+                return
+            self._done.sources[path] = filesystem
+            self._done.size_b += items[0].size_b
+            before = self._ledger.get(path, CONTROLLER)
+            when_ns = before.mtime_ns if before else replica.made_ns
+            self._done.replicas.append(_dated(replica, target, when_ns))
+
+        await asyncio.gather(*map(one, replicas))
+
+    async def _place(self, replica: Replica) -> str:
+        if replica.filesystem == CONTROLLER:
+            return replica.path
+        place = await self._reach.place(await self._reach.at(replica.filesystem), replica.path)
+        if place is None:
+            raise TransferError(f"{replica.path} is the controller's own file")
+        return place
+
+    def _home(self, path: str) -> Path:
+        return Path(self._reach.home.path(path))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        return self._group.create_task(work)
+
+
+def _target(workflow: Workflow, path: str, to: Path | None) -> Path:
+    if to is not None:
+        return to.absolute() / path.removeprefix(ADDRESS).lstrip("/")
+    if path.startswith(ADDRESS):
+        raise StreamFlowError(f"{path} has no plain path: say with --to DIR where it shall go")
+    return workflow.here / path
+
+
+def _dated(replica: Replica, target: Path, when_ns: int) -> Replica:
+    """Give what came the time that Snakemake knows it by, 0 for unknown; return the new replica."""
+    if when_ns:
+        for path in (target / _STAMP, target) if replica.directory else (target,):
+            with suppress(OSError):
+                os.utime(path, ns=(when_ns, when_ns))
+    return replace(replica, filesystem=CONTROLLER, mtime_ns=os.stat(target).st_mtime_ns)
