@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ class Executor(RealExecutor):
         self._check_rules()
 
     def run_jobs(self, jobs: list[Any]) -> None:
-        from .jobs import ordered, prepare, why_not_direct
+        from .jobs import cache, ordered, prepare, why_not_direct
 
         engine, translator = self._started()
         tasks = []
@@ -45,6 +46,10 @@ class Executor(RealExecutor):
                 bound = self._binding(members[-1]) is not None
                 nested = bound and any(map(why_not_direct, members))
                 self.workflow.async_run(prepare(job, nested=nested))
+                if cache.uses_cache(job) and self.workflow.async_run(cache.fetch(job)):
+                    self.report_job_submission(info := SubmittedJobInfo(job))
+                    self.report_job_success(info)
+                    continue
                 task = translator.task(job, bound=bound)
             except Exception as error:
                 self._reject(job, error)
@@ -202,7 +207,12 @@ class Executor(RealExecutor):
 
         info = SubmittedJobInfo(self._jobs.pop(task.id), external_jobid=task.id)
         if error is None:
-            self.report_job_success(info)
+            from .jobs import cache
+
+            if cache.uses_cache(info.job):
+                threading.Thread(target=self._store_and_report, args=(info,), daemon=True).start()
+            else:
+                self.report_job_success(info)
             return
         message = str(error) if isinstance(error, StreamFlowError) else f"{type(error).__name__}: {error}"
         if not isinstance(error, StreamFlowError):
@@ -210,6 +220,17 @@ class Executor(RealExecutor):
 
             self.logger.debug("".join(traceback.format_exception(error)))
         self.report_job_error(info, msg=message)
+
+    def _store_and_report(self, info: SubmittedJobInfo) -> None:
+        """Keep outputs in Snakemake's cache first; not on the engine's loop, which this would block."""
+        from .jobs import cache
+
+        try:
+            self.workflow.async_run(cache.store(info.job))
+        except Exception as error:
+            self.report_job_error(info, msg=str(error))
+        else:
+            self.report_job_success(info)
 
     def _stop(self, how: str) -> None:
         engine, self._engine = self._engine, None

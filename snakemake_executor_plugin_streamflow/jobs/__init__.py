@@ -1,5 +1,6 @@
 """A Snakemake job becomes a task. The only room that knows Snakemake's job objects."""
 
+from . import cache
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
 from .prepare import prepare
 from .sources import Sources
@@ -16,6 +17,7 @@ __all__ = [
     "Sources",
     "Task",
     "Translator",
+    "cache",
     "ordered",
     "prepare",
     "why_not_direct",

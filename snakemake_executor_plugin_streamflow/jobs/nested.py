@@ -82,7 +82,7 @@ class NestedCommands:
             factory = SpawnedJobArgsFactory(self._seen_from_there())
             factory.get_configfiles_arg = self._configfiles
             own = [f'--{kind}-prefix "$w"/.streamflow/{kind}' for kind in ("conda", "apptainer")]
-            own += [f'--shadow-prefix "$w"/.streamflow --runtime-source-cache-path "${RUNTIME_CACHE}"', _QUIET]
+            own += [f'--shadow-prefix "$w"/.snakemake --runtime-source-cache-path "${RUNTIME_CACHE}"', _QUIET]
             self._general = " ".join([factory.general_args(common), self._config(), *own])
         return self._general
 
