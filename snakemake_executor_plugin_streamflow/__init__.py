@@ -39,6 +39,10 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=False,
         metadata={"help": "Leave deployments up at the end of the run."},
     )
+    leave_targets: bool = field(
+        default=False,
+        metadata={"help": "With floating files: leave final targets where they were made."},
+    )
     transfer_limit: int = field(
         default=4,
         metadata={"help": "Large transfers that run at once to or from one location."},

@@ -7,6 +7,7 @@ StreamFlowError
     │   └── Gone       what a run brought up is no more
     ├── Unreachable    a location does not answer
     ├── TransferError  bytes did not arrive
+    │   └── DataLost   nobody has a file any more
     ├── SubmitError    a queue did not take a job
     ├── JobInterrupted the place where a job ran was taken away from it
     ├── JobLost        a job started, and nobody can say how it ended
@@ -73,6 +74,14 @@ class JobInterrupted(SiteError):
     """A queue ended a job for reasons of its own: it was preempted, or its node failed."""
 
     transient = True
+
+
+class DataLost(TransferError):
+    """No usable replica of some files is left; `paths` are their canonical paths."""
+
+    def __init__(self, message: str, *paths: str) -> None:
+        super().__init__(message)
+        self.paths = paths
 
 
 class JobLost(SiteError):

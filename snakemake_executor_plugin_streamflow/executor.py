@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
-from snakemake_interface_executor_plugins.settings import ExecMode
+from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
 
 if TYPE_CHECKING:
+    from .driver import Driver
     from .engine import Engine
     from .jobs import Sources, Task, Translator
     from .model import Binding
 
-_STOP_S = 9.0
-"""Everything is down so many seconds after Ctrl-C, or a message says what is not."""
+_STOP_S = 6.5
+"""Everything is down so many seconds after all jobs have been ended, or a message says what is not."""
 
 
 class Executor(RealExecutor):
     """The executor that `snakemake --executor streamflow` uses."""
 
-    _engine: Engine | None = None
+    _driver: Driver | None = None
 
     def __post_init__(self) -> None:
         self._jobs: dict[str, Any] = {}
@@ -33,19 +35,14 @@ class Executor(RealExecutor):
         self._check_rules()
 
     def run_jobs(self, jobs: list[Any]) -> None:
-        from .jobs import cache, ordered, prepare, why_not_direct
+        from .jobs import cache
 
-        engine, translator = self._started()
+        driver, translator = self._started()
         tasks = []
         for job in jobs:
             self.run_job_pre(job)
             try:
-                members = ordered(job)
-                for member in members:
-                    self._refuse(member)
-                bound = self._binding(members[-1]) is not None
-                nested = bound and any(map(why_not_direct, members))
-                self.workflow.async_run(prepare(job, nested=nested))
+                bound = self._prepare(job)
                 if cache.uses_cache(job) and self.workflow.async_run(cache.fetch(job)):
                     self.report_job_submission(info := SubmittedJobInfo(job))
                     self.report_job_success(info)
@@ -57,21 +54,38 @@ class Executor(RealExecutor):
             self._jobs[task.id] = job
             self.report_job_submission(SubmittedJobInfo(job, external_jobid=task.id))
             tasks.append(task)
-        engine.submit(tasks)
+        driver.submit(tasks)
+
+    def _prepare(self, job: Any) -> bool:
+        """Do what Snakemake does at the controller before a job runs; return whether a binding sends it somewhere."""
+        from .jobs import check_protected, floats, ordered, prepare, why_not_direct
+
+        members = ordered(job)
+        bound = self._floating or self._binding(members[-1]) is not None
+        if self._floating:
+            for member in members:
+                check_protected(member)
+                for f in member.input:  # storage of another kind: its files come to the controller
+                    if f.is_storage and not floats(f):
+                        self.workflow.async_run(f.retrieve_from_storage())
+        self.workflow.async_run(prepare(job, nested=bound and any(map(why_not_direct, members))))
+        return bound
 
     def run_job(self, job: Any) -> None:
         self.run_jobs([job])
 
     def handle_job_success(self, job: Any) -> None:
-        if self._engine is not None:
+        if self._driver is not None and not self._floating:
             members = job.jobs if job.is_group() else (job,)
-            self._engine.settle([str(f) for member in members for f in member.output])
+            self._driver.settle([str(f) for member in members for f in member.output])
 
     def cancel(self) -> None:
-        self._stop("ended on request")
+        self._stop()
 
     def shutdown(self) -> None:
-        self._stop("done")
+        if self._driver is not None:
+            self._driver.finish()
+        self._stop()
 
     @property
     def cores(self) -> Any:
@@ -86,57 +100,74 @@ class Executor(RealExecutor):
     def additional_general_args(self) -> str:
         return "--quiet progress rules host --nolock --ignore-incomplete --max-jobs-per-timespan 100/0s"
 
-    def _started(self) -> tuple[Engine, Translator]:
-        if self._engine is None:
-            from .engine import Engine
+    @property
+    def _floating(self) -> bool:
+        """Whether files stay where they are made."""
+        return SharedFSUsage.INPUT_OUTPUT not in self.workflow.storage_settings.shared_fs_usage
+
+    def _started(self) -> tuple[Driver, Translator]:
+        if self._driver is None:
+            from .driver import Driver
             from .jobs import NestedCommands, Sources, Translator
 
-            settings = self._settings()
-            self._engine = Engine(
-                self._companion,
-                Path.cwd(),
-                log=self.logger,
-                done=self._report,
-                keep_incomplete=self.workflow.execution_settings.keep_incomplete,
-                keep_deployments=bool(getattr(settings, "keep_deployments", False)),
-                transfer_limit=int(getattr(settings, "transfer_limit", 4)),
+            self._engine = engine = self._make_engine()
+            self._reports = ThreadPoolExecutor(1, "streamflow-reports")
+            self._driver = Driver(
+                engine, done=self._ended, keep_incomplete=self.workflow.execution_settings.keep_incomplete
             )
             sources = Sources(self.workflow, self.logger.warning)
             self._translator = Translator(
-                self._engine.run,
+                engine.run,
                 self.envvars(),
                 nested_here=self.format_job_exec,
                 nested=NestedCommands(self.workflow, sources.caches),
                 sources=sources,
+                floating=self._floating,
+                leave=bool(getattr(self._settings(), "leave_targets", False)),
+                exists=lambda path: engine.files.state(engine.files.canonical(path)) is not None,
             )
-            self._engine.start()
-            self._check_nested(self._engine, sources)
+            engine.loop.call_soon_threadsafe(engine.bring_up_eager)
+            self._check_nested(self._driver, sources)
             # Snakemake would wait for running jobs on SIGTERM; here it ends them, as Ctrl-C does.
             if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
-        return self._engine, self._translator
+        return self._driver, self._translator
+
+    def _make_engine(self) -> Engine:
+        from .engine import Engine, engine_of
+
+        limit = int(getattr(self._settings(), "transfer_limit", 4))
+        here = Path.cwd()
+        companion = self._companion
+        return engine_of(here, companion.path, lambda: Engine(companion, here, log=self.logger, transfer_limit=limit))
 
     def _settings(self) -> Any:
         return getattr(self, "executor_settings", None) or getattr(self.workflow, "executor_settings", None)
 
     def _read_companion(self) -> Any:
-        import os
-
         from snakemake_interface_common.exceptions import ApiError  # shown without a traceback
 
         from .config import find_companion, read_companion
         from .errors import ConfigError
 
         given = getattr(self._settings(), "file", None)
+        provider = self.workflow.storage_registry.default_storage_provider
         try:
             path = find_companion(given, Path(str(self.workflow.main_snakefile)), Path.cwd())
+            used = getattr(getattr(provider, "engine", None), "companion", None)
+            if used is not None and used.path.resolve() != path.resolve():
+                raise ConfigError(
+                    [
+                        f"the storage plugin reads {used.path}, the executor {path}: name one for both, with "
+                        "--streamflow-file and --storage-streamflow-file"
+                    ]
+                )
             return read_companion(path, os.environ)
         except ConfigError as error:
             raise ApiError(str(error)) from None
 
     def _check_rules(self) -> None:
-        """Warn of patterns that match nothing; refuse bound jobs that cannot be sent, before anything is started."""
-        from snakemake_interface_common.exceptions import ApiError
+        """Warn of patterns that match nothing."""
 
         from .config import check_rules
 
@@ -144,17 +175,8 @@ class Executor(RealExecutor):
         groups = {str(rule.group) for rule in self.workflow.rules if rule.group}
         for warning in check_rules(self._companion, rules, groups):
             self.logger.warning(warning)
-        problems = dict.fromkeys(
-            problem
-            for job in self.dag.needrun_jobs()
-            if not job.is_local
-            for problem in [self._problem(job)]
-            if problem
-        )
-        if problems:
-            raise ApiError("\n".join(problems))
 
-    def _check_nested(self, engine: Engine, sources: Sources) -> None:
+    def _check_nested(self, driver: Driver, sources: Sources) -> None:
         """Refuse to start when a job needs Snakemake where it may run, and there is no Python for it."""
         from snakemake_interface_common.exceptions import WorkflowError
 
@@ -166,7 +188,7 @@ class Executor(RealExecutor):
             if (binding := self._binding(job)) is not None:
                 needs.setdefault(binding.targets, {})[job.rule.name] = None
         if needs and (
-            problems := engine.check_nested({t: list(rules) for t, rules in needs.items()}, sources.modules())
+            problems := driver.check_nested({t: list(rules) for t, rules in needs.items()}, sources.modules())
         ):
             raise WorkflowError("\n".join(problems))
 
@@ -174,24 +196,6 @@ class Executor(RealExecutor):
         from .config import binding_for
 
         return binding_for(self._companion, job.rule.name, str(job.group) if job.group else None)
-
-    def _problem(self, job: Any) -> str | None:
-        from .jobs import why_not_sent
-
-        binding = self._binding(job)
-        if binding is None or (reason := why_not_sent(job)) is None:
-            return None
-        where = ", ".join(target.deployment for target in binding.targets)
-        return (
-            f"Rule {job.rule.name} is bound to {where}, but cannot be sent there: {reason}. "
-            "Leave it unbound: then it runs on this machine."
-        )
-
-    def _refuse(self, job: Any) -> None:
-        from snakemake_interface_common.exceptions import WorkflowError
-
-        if problem := self._problem(job):
-            raise WorkflowError(problem)
 
     def _reject(self, job: Any, error: Exception) -> None:
         from snakemake.exceptions import print_exception
@@ -201,16 +205,31 @@ class Executor(RealExecutor):
         self.report_job_submission(info, register_job=False)
         self.report_job_error(info)
 
+    def _ended(self, task: Task, error: Exception | None) -> None:
+        """Called on the engine's loop, once for each task.
+
+        A thread of its own reports: it waits for the scheduler, which may be waiting for the engine.
+        """
+        self._reports.submit(self._report, task, error)
+
     def _report(self, task: Task, error: Exception | None) -> None:
-        """Called on the engine's loop, once for each task."""
+        try:
+            self._tell(task, error)
+        except Exception as failed:  # a report that fails must be seen
+            self.logger.error(f"{task.name}: its end could not be reported: {type(failed).__name__}: {failed}")
+
+    def _tell(self, task: Task, error: Exception | None) -> None:
         from .errors import StreamFlowError
 
         info = SubmittedJobInfo(self._jobs.pop(task.id), external_jobid=task.id)
         if error is None:
             from .jobs import cache
 
-            if cache.uses_cache(info.job):
-                threading.Thread(target=self._store_and_report, args=(info,), daemon=True).start()
+            try:
+                if cache.uses_cache(info.job):
+                    self.workflow.async_run(cache.store(info.job))
+            except Exception as failed:
+                self.report_job_error(info, msg=str(failed))
             else:
                 self.report_job_success(info)
             return
@@ -219,26 +238,21 @@ class Executor(RealExecutor):
             import traceback
 
             self.logger.debug("".join(traceback.format_exception(error)))
-        self.report_job_error(info, msg=message)
+        logs = [
+            output.path for output in task.outputs() if output.log and task.floating and os.path.exists(output.path)
+        ]
+        self.report_job_error(info, msg=message, aux_logs=logs)
 
-    def _store_and_report(self, info: SubmittedJobInfo) -> None:
-        """Keep outputs in Snakemake's cache first; not on the engine's loop, which this would block."""
-        from .jobs import cache
-
-        try:
-            self.workflow.async_run(cache.store(info.job))
-        except Exception as error:
-            self.report_job_error(info, msg=str(error))
-        else:
-            self.report_job_success(info)
-
-    def _stop(self, how: str) -> None:
-        engine, self._engine = self._engine, None
-        if engine is None:
+    def _stop(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is None:
             return
-        for problem in engine.stop(_STOP_S):
+        driver.stop()
+        self._reports.shutdown(wait=False, cancel_futures=True)
+        keep = bool(getattr(self._settings(), "keep_deployments", False))
+        for problem in self._engine.take_down(keep=keep, timeout_s=_STOP_S):
             self.logger.error(f"Left behind: {problem}")
-        tally = engine.tally
+        tally = driver.tally
         for name in sorted(tally.jobs):
             self.logger.info(
                 f"streamflow: {name}: {tally.jobs[name]} jobs, "

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from .config.nearest import did_you_mean
 from .connect.base import Connector, Log
 from .connect.lifecycle import Lifecycle
-from .errors import CapacityError, DeployError, JobInterrupted, JobLost, SiteError, Unreachable
+from .errors import CapacityError, ConfigError, DeployError, JobInterrupted, JobLost, SiteError, Unreachable
 from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
 from .site import Site
@@ -91,6 +92,33 @@ class Sites:
             f"none of {names} could be brought up:\n{texts}",
             transient=all(getattr(error, "transient", False) for error in errors),
         )
+
+    async def first(self, holder: str) -> Site:
+        """The first site of a deployment, by its name or that of its filesystem; it is brought up.
+
+        Raises:
+            DeployError, Unreachable: it does not come up.
+            ConfigError: there is no such deployment.
+        """
+        deployment = self._companion.holder(holder)
+        if deployment is None:
+            hint = did_you_mean(holder, self._companion.deployments)
+            raise ConfigError([f"{self._companion.path}: there is no deployment or filesystem {holder!r}{hint}"])
+        sites = await self._open(Target(deployment.name))
+        up = (site for site in sites if self._sites.get(site.location.name) is site)
+        found = next(up, None)
+        if found is None:
+            raise Unreachable(f"deployment {deployment.name}: none of its locations can be reached")
+        return found
+
+    async def on(self, filesystem: str) -> Site | None:
+        """A site on a filesystem, brought up when need be; None when it cannot be."""
+        for deployment in self._companion.deployments.values():
+            named = deployment.filesystem is not None and deployment.filesystem.name == filesystem
+            if named or filesystem.partition("/")[0] == deployment.name:
+                with suppress(SiteError):
+                    await self._open(Target(deployment.name))
+        return next((site for site in self if site.location.filesystem == filesystem), None)
 
     def strike(self, site: Site, error: SiteError) -> bool:
         """Count a failure that was not the job's own; return whether the location takes no more jobs.

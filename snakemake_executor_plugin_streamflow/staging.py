@@ -1,206 +1,175 @@
-"""Inputs to where a job runs, outputs to where Snakemake looks for them; and what the ledger is told of it."""
+"""The steps "stage in" and "stage out" of a task."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import posixpath
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 
-from .errors import TransferError
+from .errors import DataLost, TransferError
+from .files import STAMP, Files
 from .jobs import Output
-from .model import CONTROLLER
+from .locate import Locator, is_recorded
+from .model import CONTROLLER, Address, is_address
 from .move.entry import Entry, Item
-from .move.here import Here
 from .move.mover import Mover
-from .move.store import Store
-from .plan import Ledger, Replica
+from .plan import Replica
 from .remote.job import Found, JobEnd
 from .remote.quote import quote
 from .site import Site
 
 
 class Staging:
-    """What the steps "stage in" and "stage out" of a task do.
+    """Brings to a site what a task lacks there, and accounts for what it made."""
 
-    `here` is the workflow's working directory. Canonical paths are normalized; relative to it or absolute.
-    """
-
-    def __init__(self, here: Path, ledger: Ledger, mover: Mover) -> None:
-        self.here = here
-        self.home = Here(CONTROLLER, here)
-        self._ledger = ledger
+    def __init__(self, files: Files, locator: Locator, mover: Mover) -> None:
+        self._files = files
+        self._ledger = files.ledger
+        self._locator = locator
         self._mover = mover
         self._coming: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._written: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._quiet = asyncio.Event()
 
-    def canonical(self, path: str) -> str:
-        """Canonical form of a path as Snakemake has it."""
-        path = os.path.normpath(path)
-        if os.path.isabs(path):
-            inside = os.path.relpath(path, self.here)
-            return path if inside.startswith("..") else inside
-        return os.path.normpath(self.here / path) if path.startswith("..") else path
-
-    def path_at(self, site: Site, path: str) -> str:
-        """Where a file of the controller is at a site, as a job's command names it; `path` itself wherever possible."""
-        if site.in_place or not path:
-            return path
-        canonical = self.canonical(path)
-        if not canonical.startswith("/"):
-            return canonical if os.path.isabs(path) else path
-        return site.visible(canonical) or f".streamflow/abs{canonical}"
-
-    async def sizes(self, paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
-        """Canonical paths of inputs and their bytes, as far as known; also notes what the controller has of them."""
-        found = []
-        for path in map(self.canonical, paths):
-            await self._look(path)
-            found.append((path, max((replica.size_b for replica in self._ledger.replicas(path)), default=0)))
-        return tuple(found)
-
-    async def _look(self, path: str) -> str | None:
-        """Note what the controller has under a canonical path now, and return its version; None: nothing is there."""
-        found = self.home.found(path)
-        if found.kind == "missing":
-            self._ledger.drop(path, CONTROLLER)
-            return None
-        directory = found.kind == "directory"
-        stamp = await asyncio.to_thread(self._stamp, path, found) if directory else (found.size_b, found.mtime_ns)
-        known = self._ledger.get(path, CONTROLLER)
-        if known is None or (known.size_b, known.mtime_ns) != stamp:
-            self._ledger.put(
-                Replica(
-                    path,
-                    CONTROLLER,
-                    f"c-{stamp[0]}-{stamp[1]}",
-                    stamp[0],
-                    stamp[1],
-                    directory=found.kind == "directory",
-                )
-            )
-        return self._ledger.version(path)
-
-    def settle(self, paths: Iterable[str]) -> None:
-        """Note that Snakemake has touched outputs that came home: same content, new times."""
-        for path in map(self.canonical, paths):
-            found = self.home.found(path)
-            version = self._ledger.version(path)
-            if found.kind == "missing" or version is None:
-                continue
-            size, mtime = self._stamp(path, found)
-            self._ledger.put(Replica(path, CONTROLLER, version, size, mtime, directory=found.kind == "directory"))
-
-    async def stage_in(self, site: Site, inputs: Sequence[str], sites: Iterable[Site]) -> int:
+    async def stage_in(self, site: Site, inputs: Sequence[str]) -> int:
         """Bring to a site what it lacks; return the bytes that moved.
 
         Raises:
             TransferError, Unreachable: with the file's name. A missing input says what to declare.
         """
-        if site.in_place:
-            return 0
         filesystem = site.location.filesystem
-        wanted = {canonical: path for path in inputs if (canonical := self.canonical(path))}
+        wanted = {canonical: path for path in inputs if (canonical := self._files.canonical(path))}
         seen: dict[str, str] = {}
         needed: dict[str, str] = {}
         unsure: list[str] = []
         for canonical, path in wanted.items():
-            there = self.path_at(site, path)
-            if there.startswith("/") and not there.startswith(str(site.facts.workdir) + "/"):
+            version = await self._locator.note(canonical)
+            there = self._locator.path_at(site, path)
+            outside = there.startswith("/") and not there.startswith(str(site.facts.workdir) + "/")
+            if outside and not (site.in_place or is_address(path)):
                 continue  # a shared prefix or bind mount: used in place
-            link = site.visible(str(self.here / canonical)) if site.location.mounts or site.location.shared else None
-            if link is not None:
+            mounted = not site.in_place and (site.location.mounts or site.location.shared)
+            link = site.visible(str(self._files.here / canonical)) if mounted and not is_address(path) else None
+            if link is not None and self._ledger.get(canonical, CONTROLLER) is not None:
                 seen[there] = link
-                continue
-            version = await self._look(canonical)
-            if version is None and not self._ledger.replicas(canonical):
-                raise TransferError(
-                    f"{site.location.name}: input {path} is nowhere to be found. "
-                    "Declare it as the output of a rule, or make it."
-                )
-            if self._ledger.get(canonical, filesystem) is None:
+            elif version is None:
+                if not site.in_place:
+                    raise DataLost(
+                        f"{site.location.name}: input {path} is nowhere to be found. "
+                        "Declare it as the output of a rule, or make it.",
+                        canonical,
+                    )
+            elif self._ledger.get(canonical, filesystem) is None:
                 needed[canonical] = there
-            elif canonical not in site.checked:
+            elif canonical not in site.checked and not site.in_place:
                 unsure.append(canonical)
         if unsure:
             needed |= await self._stale(site, unsure, wanted)
         if seen:
             await self._link(site, seen)
-        return await self._bring_once(site, needed, sites)
+        return await self._bring_once(site, needed)
 
-    async def stage_out(
-        self, site: Site, task: str, outputs: Sequence[Output], end: JobEnd, *, failed: bool, keep: bool
-    ) -> int:
-        """Bring home what a job made, and tell the ledger; return the bytes that moved.
+    def account(self, site: Site, task: str, outputs: Sequence[Output], end: JobEnd) -> None:
+        """Tell the ledger what a job that ended well has made."""
+        filesystem, now = site.location.filesystem, time.time_ns()
+        for output, found in zip(outputs, end.outputs or (), strict=False):
+            canonical = self._files.canonical(output.path)
+            if found.kind == "missing":
+                self._ledger.drop(canonical, filesystem)
+            elif not output.log or not output.home:
+                size, mtime, directory = found.size_b, found.mtime_ns, found.kind == "directory"
+                self._ledger.put(
+                    Replica(canonical, filesystem, f"o-{task}", size, mtime, directory=directory, made_ns=now)
+                )
+                site.checked.add(canonical)
+
+    def disown(self, site: Site, outputs: Sequence[Output]) -> None:
+        """Tell the ledger that a job has failed: what it was to make there is spoiled."""
+        for output in outputs:
+            self._ledger.drop(self._files.canonical(output.path), site.location.filesystem)
+
+    async def stage_out(self, site: Site, outputs: Sequence[tuple[Output, Found]]) -> int:
+        """Bring home what a job made; return the bytes that moved.
 
         Raises:
             TransferError: an output could not be brought home.
         """
-        found = dict(zip((output.path for output in outputs), end.outputs or (), strict=False))
-        filesystem = site.location.filesystem
         items: list[Item] = []
         trees: dict[str, str] = {}
-        for output in outputs:
-            canonical = self.canonical(output.path)
-            there = found.get(output.path)
-            if there is None or there.kind == "missing" or (failed and not output.log and not keep):
-                self._ledger.drop(canonical, filesystem)
+        for output, found in outputs:
+            if site.in_place or found.kind == "missing":
                 continue
-            at_site = self.path_at(site, output.path)
-            if not output.log and not failed:
-                directory = there.kind == "directory"
-                self._ledger.put(
-                    Replica(canonical, filesystem, f"o-{task}", there.size_b, there.mtime_ns, directory=directory)
-                )
-                site.checked.add(canonical)
-            if site.in_place or not output.home:
-                continue
-            if there.kind == "directory":
+            canonical, at_site = self._files.canonical(output.path), self._locator.path_at(site, output.path)
+            if found.kind == "directory":
                 trees[at_site] = canonical
-            elif there.kind == "file":
-                items.append(Item(at_site, canonical, (Entry("", "f", there.size_b, there.mtime_ns, there.mode),)))
+            elif found.kind == "file":
+                items.append(Item(at_site, canonical, (Entry("", "f", found.size_b, found.mtime_ns, found.mode),)))
             else:
                 raise TransferError(f"{site.location.name}: {output.path} is neither a file nor a directory")
         if trees:
             items += await site.store.list(trees)
         if items:
-            await self._mover.move(site.store, self.home, items)
+            await self._mover.move(site.store, self._files.home, items)
         return sum(item.size_b for item in items)
+
+    async def hand_over(self, site: Site, output: Output) -> int:
+        """Bring an output to the place that its address names; return the bytes that moved."""
+        address = Address.parse(output.path)
+        place = await self._locator.place(address.holder)
+        if place.site.location.filesystem == site.location.filesystem:
+            return 0
+        known = self._ledger.get(output.path, site.location.filesystem)
+        await place.receive(
+            self._locator.side(site).store, self._locator.path_at(site, output.path), address.path, self._mover
+        )
+        look = await place.look(address.path)
+        if known is not None and look.exists:
+            self._ledger.put(
+                Replica(
+                    output.path,
+                    place.site.location.filesystem,
+                    known.version,
+                    look.size_b,
+                    look.mtime_ns,
+                    directory=known.directory,
+                    made_ns=known.made_ns,
+                )
+            )
+        return known.size_b if known is not None else 0
 
     async def _stale(self, site: Site, unsure: list[str], wanted: Mapping[str, str]) -> dict[str, str]:
         """Look once at replicas of an earlier run; forget those that are gone or changed, and return them."""
-        places = [self.path_at(site, wanted[canonical]) for canonical in unsure]
+        places = [self._locator.path_at(site, wanted[canonical]) for canonical in unsure]
         stale: dict[str, str] = {}
         for canonical, place, found in zip(unsure, places, await site.store.stat(places), strict=True):
             known = self._ledger.get(canonical, site.location.filesystem)
-            same = known is not None and found.kind == ("directory" if known.directory else "file")
-            same = same and known is not None and (known.directory or found.size_b == known.size_b)
-            timely = known is not None and known.mtime_ns // 10**9 == found.mtime_ns // 10**9
-            if same and known is not None and (timely or (known.directory and self._is_tree_here(canonical))):
+            if (
+                known is not None
+                and is_recorded(known, found)
+                and (not known.directory or self._tree_fits(known, found))
+            ):
                 site.checked.add(canonical)
             else:
                 self._ledger.drop(canonical, site.location.filesystem)
                 stale[canonical] = place
-        trees = {c: place for c, place in zip(unsure, places, strict=True) if c not in stale and self._is_tree_here(c)}
+        trees = {
+            c: place for c, place in zip(unsure, places, strict=True) if c not in stale and self._files.is_tree_here(c)
+        }
         if trees:  # the time of a directory says nothing of the files in it
-            here, there = (
-                await self.home.list({c: c for c in trees}),
-                await site.store.list({p: c for c, p in trees.items()}),
-            )
-            theirs = {item.target: _contents(item) for item in there}
+            here = await self._files.home.list({c: c for c in trees})
+            theirs = {item.target: _contents(item) for item in await site.store.list({p: c for c, p in trees.items()})}
             for canonical in (item.target for item in here if theirs.get(item.target) != _contents(item)):
                 self._ledger.drop(canonical, site.location.filesystem)
                 site.checked.discard(canonical)
                 stale[canonical] = trees[canonical]
         return stale
 
-    def _is_tree_here(self, canonical: str) -> bool:
-        known = self._ledger.get(canonical, CONTROLLER)
-        return known is not None and known.directory
+    def _tree_fits(self, known: Replica, found: Found) -> bool:
+        """Whether the time of a directory fits, or what the controller has of it will be compared."""
+        timely = known.mtime_ns // 10**9 == found.mtime_ns // 10**9
+        return timely or self._files.is_tree_here(known.path)
 
     async def writing(self, site: Site, outputs: Sequence[Output]) -> None:
         """Note that a job is about to write outputs: no directory above them is replaced until `written`.
@@ -208,14 +177,14 @@ class Staging:
         Waits for such directories that are on their way there already.
         """
         filesystem = site.location.filesystem
-        paths = {self.canonical(output.path) for output in outputs}
+        paths = {self._files.canonical(output.path) for output in outputs}
         while coming := [f for (fs, path), f in self._coming.items() if fs == filesystem and _any_below(paths, path)]:
             await asyncio.wait(coming)
         self._written[site.location.name].update(paths)
 
     def written(self, site: Site, outputs: Sequence[Output]) -> None:
         """The end of `writing`."""
-        self._written[site.location.name].subtract(self.canonical(output.path) for output in outputs)
+        self._written[site.location.name].subtract(self._files.canonical(output.path) for output in outputs)
         self._quiet.set()
 
     async def _wait_for_writers(self, site: Site, needed: Iterable[str]) -> None:
@@ -225,7 +194,7 @@ class Staging:
             self._quiet.clear()
             await self._quiet.wait()
 
-    async def _bring_once(self, site: Site, needed: Mapping[str, str], sites: Iterable[Site]) -> int:
+    async def _bring_once(self, site: Site, needed: Mapping[str, str]) -> int:
         """Bring what is not on its way yet, and wait for the rest; what another task failed to bring is tried here."""
         filesystem, moved = site.location.filesystem, 0
         while needed:
@@ -236,7 +205,7 @@ class Staging:
                 arrived = asyncio.get_running_loop().create_future()
                 self._coming |= {(filesystem, c): arrived for c in own}
                 try:
-                    moved += await self._bring(site, own, sites)
+                    moved += await self._locator.bring(self._locator.side(site), own)
                 finally:
                     for c in own:
                         del self._coming[filesystem, c]
@@ -244,37 +213,6 @@ class Staging:
             if flying:
                 await asyncio.wait(set(flying.values()))
             needed = {c: needed[c] for c in flying if self._ledger.get(c, filesystem) is None}
-        return moved
-
-    async def _bring(self, site: Site, needed: Mapping[str, str], sites: Iterable[Site]) -> int:
-        by_source: dict[str, tuple[Store, dict[str, str]]] = {}
-        for canonical, there in needed.items():
-            holders = {replica.filesystem for replica in self._ledger.replicas(canonical)}
-            if CONTROLLER in holders:
-                by_source.setdefault(CONTROLLER, (self.home, {}))[1][canonical] = there
-                continue
-            other = next((s for s in sites if s.location.filesystem in holders), None)
-            if other is None:
-                raise TransferError(
-                    f"{site.location.name}: no location that holds {canonical} can be reached", transient=True
-                )
-            by_source.setdefault(other.location.name, (other.store, {}))[1][canonical] = there
-        moved = 0
-        versions = {canonical: self._ledger.version(canonical) for canonical in needed}
-        for store, paths in by_source.values():
-            items = await store.list(paths)
-            await self._mover.move(store, site.store, items)
-            moved += sum(item.size_b for item in items)
-            for item in items:
-                top = item.entries[0]
-                version = versions[item.source]
-                if version is None or self._ledger.version(item.source) != version:
-                    continue  # it changed on the way: it will be looked at again
-                replica = Replica(
-                    item.source, site.location.filesystem, version, item.size_b, top.mtime_ns, directory=item.directory
-                )
-                self._ledger.put(replica)
-                site.checked.add(item.source)
         return moved
 
     async def _link(self, site: Site, links: Mapping[str, str]) -> None:
@@ -287,26 +225,13 @@ class Staging:
         if done.code:
             raise TransferError(f"{site.location.name}: cannot link inputs: {done.text.strip()}")
 
-    def _stamp(self, path: str, found: Found) -> tuple[int, int]:
-        if found.kind != "directory":
-            return found.size_b, found.mtime_ns
-        size, newest = 0, found.mtime_ns
-        for folder, _, names in os.walk(self.here / path):
-            for name in (".", *names):
-                with suppress(OSError):  # it vanished meanwhile
-                    info = os.lstat(os.path.join(folder, name))
-                    if name != ".snakemake_timestamp":
-                        size += info.st_size if name != "." else 0
-                        newest = max(newest, info.st_mtime_ns)
-        return size, newest
-
 
 def _contents(item: Item) -> set[tuple[str, str, int, int, str]]:
     """What a directory's files are recognised by; Snakemake's own time stamp is not one of them."""
     return {
         (e.name, e.kind, e.size_b, e.mtime_ns // 10**9, e.target) if e.kind == "f" else (e.name, e.kind, 0, 0, e.target)
         for e in item.entries
-        if e.name != ".snakemake_timestamp"
+        if e.name != STAMP
     }
 
 

@@ -6,9 +6,7 @@ import re
 
 from snakemake_executor_plugin_streamflow.config.nearest import did_you_mean
 from snakemake_executor_plugin_streamflow.errors import ConfigError, at
-from snakemake_executor_plugin_streamflow.model import Companion, DockerOptions
-
-from .address import Address
+from snakemake_executor_plugin_streamflow.model import Address, Companion, DockerOptions
 
 _SECTION = re.compile(r"(deployments|models)\s*:")
 
@@ -19,10 +17,10 @@ def known(companion: Companion, address: Address) -> None:
     Raises:
         ConfigError: the companion file has no such deployment, or each run makes it anew.
     """
-    deployment = companion.deployments.get(address.deployment)
+    deployment = companion.holder(address.holder)
     if deployment is None:
-        hint = did_you_mean(address.deployment, companion.deployments)
-        _refuse(companion, f"{address}: there is no deployment {address.deployment!r}{hint}")
+        hint = did_you_mean(address.holder, companion.deployments)
+        _refuse(companion, f"{address}: there is no deployment {address.holder!r}{hint}")
     elif (
         isinstance(deployment.options, DockerOptions)
         and not deployment.external
@@ -30,7 +28,7 @@ def known(companion: Companion, address: Address) -> None:
     ):
         _refuse(
             companion,
-            f"{address}: the containers of {address.deployment!r} are made anew for each run, so nothing lasts there: "
+            f"{address}: the containers of {address.holder!r} are made anew for each run, so nothing lasts there: "
             "address files of existing containers (containerId, or external: true) or of hosts",
         )
 

@@ -1,4 +1,4 @@
-"""Snakemake's questions about a file in, answers from its site out."""
+"""Snakemake's questions about a file in, the engine's answers out."""
 
 from __future__ import annotations
 
@@ -23,30 +23,29 @@ from snakemake_interface_storage_plugins.storage_provider import (
     StorageQueryValidationResult,
 )
 
-from .address import SCHEME, Address, parse, why_invalid
+from .address import SCHEME, local_suffix, why_invalid
 
 if TYPE_CHECKING:
-    from .reach import Look, Reach
+    from snakemake_executor_plugin_streamflow.engine import Engine
+
+    from .kinds import Kind, Look
 
 T = TypeVar("T")
 
 
 class StorageProvider(StorageProviderBase):
-    """Files at the deployments of a companion file."""
+    """Files of the workflow, wherever they were made, and files at the deployments of a companion file."""
 
-    def __post_init__(self) -> None:
-        if self.is_default:
-            raise WorkflowError(
-                "streamflow cannot be the default storage provider in this version: "
-                f'only addressed files are supported, storage("{SCHEME}DEPLOYMENT/absolute/path")'
-            )
+    _engine: Engine | None = None
 
     @property
-    def reach(self) -> Reach:
-        """The way to the sites, shared by all objects; opened on first use."""
-        from .reach import reach
+    def engine(self) -> Engine:
+        """What knows where files are; made on first use, and shared by all objects and the executor."""
+        if self._engine is None or self._engine.stopped:
+            from .engine import engine
 
-        return reach(getattr(self.settings, "file", None), self.logger)
+            self._engine = engine(getattr(self.settings, "file", None), self.logger)
+        return self._engine
 
     @classmethod
     def example_queries(cls) -> list[ExampleQuery]:
@@ -55,7 +54,12 @@ class StorageProvider(StorageProviderBase):
                 query=f"{SCHEME}cluster/data/reads/{{sample}}.fastq.gz",
                 description="A file below /data/reads at the first location of the deployment `cluster`",
                 type=QueryType.ANY,
-            )
+            ),
+            ExampleQuery(
+                query=f"{SCHEME}results/{{sample}}.bam",
+                description="As default storage provider: a file of the workflow, at whatever site it was made",
+                type=QueryType.ANY,
+            ),
         ]
 
     @classmethod
@@ -67,33 +71,39 @@ class StorageProvider(StorageProviderBase):
         return False
 
     def rate_limiter_key(self, query: str, operation: Operation) -> str:
-        return parse(query).deployment
+        return query.removeprefix(SCHEME).partition("/")[0]
 
     def default_max_requests_per_second(self) -> float:
         return 100.0
 
     def safe_print(self, query: str) -> str:
-        return query  # an address holds no credentials
+        return query  # it holds no credentials
 
 
 class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, StorageObjectTouch):
-    """One file or directory at a site.
+    """One file or directory.
 
     The synchronous methods block; Snakemake calls the `managed_` ones, which let others go on meanwhile.
     """
 
-    @property
-    def _reach(self) -> Reach:
-        provider: StorageProvider = self.provider
-        return provider.reach
+    _kind: Kind | None = None
 
     @property
-    def address(self) -> Address:
-        """Where it is."""
-        return parse(str(self.query))
+    def kind(self) -> Kind:
+        """What answers: a file of the workflow, or one at an address."""
+        if self._kind is None:
+            from .kinds import kind_of
+
+            self._kind = kind_of(str(self.query), self.provider)
+        return self._kind
+
+    @property
+    def engine_path(self) -> str:
+        """The name by which the engine knows it."""
+        return self.kind.path
 
     def local_suffix(self) -> str:
-        return str(self.query).removeprefix(SCHEME)
+        return local_suffix(str(self.query))
 
     def cleanup(self) -> None:
         """Do nothing: Snakemake itself removes the local copy."""
@@ -105,84 +115,95 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         key = self.cache_key()
         if key in cache.exists_in_storage:
             return
-        look: Look = await self._told("check", self._look())
-        cache.exists_in_storage[key] = look.exists
-        if look.exists:
+        look = await self._look()
+        cache.exists_in_storage[key] = look is not None
+        if look is not None:
             cache.mtime[key] = Mtime(storage=look.mtime)
             cache.size[key] = look.size_b
 
     def exists(self) -> bool:
-        return self._wait(self._look()).exists
+        return self._seen() is not None
 
     def mtime(self) -> float:
-        return self._wait(self._look(must=True)).mtime
+        return self._must(self._seen()).mtime
 
     def size(self) -> int:
-        return self._wait(self._look(must=True)).size_b
+        return self._must(self._seen()).size_b
 
     def local_footprint(self) -> int:
-        return self._wait(self._footprint())
+        return self._wait(self.kind.footprint())
 
     def retrieve_object(self) -> None:
-        self._wait(self._retrieve())
+        self._wait(self.kind.retrieve(self._local()))
 
     def store_object(self) -> None:
-        self._wait(self._store())
+        self._wait(self.kind.store(self._local()))
 
     def remove(self) -> None:
-        self._wait(self._reach.remove(self.address))
+        self._wait(self.kind.remove())
 
     def touch(self) -> None:
-        self._wait(self._reach.touch(self.address))
+        self._wait(self.kind.touch())
 
     def list_candidate_matches(self) -> Iterable[str]:
-        return self._wait(self._reach.candidates(str(self.query)))
+        return self._wait(self.kind.candidates(str(self.query)))
 
     async def managed_exists(self) -> bool:
-        return (await self._told("check", self._look())).exists
+        return await self._look() is not None
 
     async def managed_mtime(self) -> float:
-        return (await self._told("get the mtime of", self._look(must=True))).mtime
+        return self._must(await self._look()).mtime
 
     async def managed_size(self) -> int:
-        return (await self._told("get the size of", self._look(must=True))).size_b
+        return self._must(await self._look()).size_b
 
     async def managed_local_footprint(self) -> int:
-        return await self._told("get the size of", self._footprint())
+        return await self._told("get the size of", self.kind.footprint())
 
     async def managed_retrieve(self) -> None:
         await self.wait_for_free_space()
-        await self._told("retrieve", self._retrieve())
+        await self._told("retrieve", self.kind.retrieve(self._local()))
 
     async def managed_store(self) -> None:
-        await self._told("store", self._store())
+        await self._told("store", self.kind.store(self._local()))
 
     async def managed_remove(self) -> None:
-        await self._told("remove", self._reach.remove(self.address))
+        await self._told("remove", self.kind.remove())
 
     async def managed_touch(self) -> None:
-        await self._told("touch", self._reach.touch(self.address))
+        await self._told("touch", self.kind.touch())
 
-    def _look(self, *, must: bool = False) -> Coroutine[Any, Any, Look]:
-        return self._reach.look(self.address, must=must)
+    def _local(self) -> Path:
+        return Path(self.local_path()).absolute()
 
-    def _footprint(self) -> Coroutine[Any, Any, int]:
-        return self._reach.footprint(self.address)
+    def _must(self, look: Look | None) -> Look:
+        if look is None:
+            raise WorkflowError(f"{self.print_query}: there is no such file")
+        return look
 
-    def _retrieve(self) -> Coroutine[Any, Any, None]:
-        return self._reach.retrieve(self.address, Path(self.local_path()).absolute())
+    def _seen(self) -> Look | None:
+        known = self.kind.known()
+        return known if not isinstance(known, Coroutine) else self._wait(known)
 
-    def _store(self) -> Coroutine[Any, Any, None]:
-        return self._reach.store(Path(self.local_path()).absolute(), self.address)
+    async def _look(self) -> Look | None:
+        known = self.kind.known()
+        return known if not isinstance(known, Coroutine) else await self._told("check", known)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run work on the loop of the sites and wait for it."""
-        return self._reach.wait(work)
+        """Run work on the engine's loop and wait for it."""
+        provider: StorageProvider = self.provider
+        try:
+            return provider.engine.wait(work)
+        except WorkflowError:
+            raise
+        except Exception as error:
+            raise WorkflowError(f"{self.print_query}: {error}") from error
 
     async def _told(self, what: str, work: Coroutine[Any, Any, T]) -> T:
-        """Run work on the loop of the sites; the loop of the caller goes on meanwhile."""
+        """Run work on the engine's loop; the loop of the caller goes on meanwhile."""
+        provider: StorageProvider = self.provider
         try:
-            return await asyncio.wrap_future(self._reach.start(work))
+            return await asyncio.wrap_future(provider.engine.start(work))
         except WorkflowError:
             raise
         except Exception as error:

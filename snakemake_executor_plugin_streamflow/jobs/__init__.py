@@ -2,15 +2,16 @@
 
 from . import cache
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
-from .prepare import prepare
+from .prepare import check_protected, prepare
 from .sources import Sources
-from .task import Member, Output, Task
-from .translate import Translator, ordered, why_not_direct, why_not_sent
+from .task import Ensure, Member, Output, Task
+from .translate import Translator, floats, ordered, why_not_direct
 
 __all__ = [
     "LAUNCHER",
     "PROGRAMS",
     "PYTHON",
+    "Ensure",
     "Member",
     "NestedCommands",
     "Output",
@@ -18,8 +19,9 @@ __all__ = [
     "Task",
     "Translator",
     "cache",
+    "check_protected",
+    "floats",
     "ordered",
     "prepare",
     "why_not_direct",
-    "why_not_sent",
 ]

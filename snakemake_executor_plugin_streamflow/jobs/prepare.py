@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from .translate import name_of
 
 
 async def prepare(job: Any, *, nested: bool) -> None:
@@ -33,3 +36,21 @@ async def prepare(job: Any, *, nested: bool) -> None:
             f.prepare()
         for f in (*member.log, *([member.benchmark] if member.benchmark else ())):
             f.prepare()
+
+
+def check_protected(job: Any) -> None:
+    """Refuse to overwrite a protected file in the working directory: Snakemake looks at its own copy only.
+
+    Raises:
+        Snakemake's own error.
+    """
+    from snakemake.exceptions import ProtectedOutputException
+
+    protected = []
+    for f in job.output:
+        with suppress(OSError):
+            mode = os.lstat(name_of(f)).st_mode
+            if stat.S_ISREG(mode) and not mode & 0o222:
+                protected.append(f)
+    if protected:
+        raise ProtectedOutputException(job, protected)

@@ -13,14 +13,26 @@ MapPath = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
+class Ensure:
+    """What `ensure()` asks of an output: not empty, and a checksum (`digest` of `algorithm`), when they are given."""
+
+    non_empty: bool = False
+    algorithm: str | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A file or directory that a job makes.
 
     Attributes:
         update: kept, and sent along, because the job changes it.
-        touch: Snakemake itself makes it; it may be missing.
-        home: it must be at the controller afterwards.
+        touch: made when the job did not make it.
+        home: it must be at the controller when the job is reported.
         log: fetched also when the job fails; may be missing.
+        target: brought home after the job was reported.
+        protected, ensure: what Snakemake does with it afterwards, when that has to happen at the location.
+        store: puts it, once it is at the controller, into a storage of another kind; blocks.
     """
 
     path: str
@@ -29,6 +41,15 @@ class Output:
     touch: bool = False
     home: bool = True
     log: bool = False
+    target: bool = False
+    protected: bool = False
+    ensure: Ensure | None = None
+    store: Callable[[], None] | None = None
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a job that did not make it has not failed."""
+        return self.touch or self.log
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,7 @@ class Task:
         nested: it needs a Snakemake of its own at its location.
         sources: what that reads besides the inputs; files and directories.
         resources: what its rules ask for by Snakemake's names, without Snakemake's own guesses.
+        floating: its outputs stay where they are made, and all that Snakemake does with outputs is done there.
     """
 
     id: str
@@ -68,6 +90,7 @@ class Task:
     nested: bool = False
     sources: tuple[str, ...] = ()
     resources: Mapping[str, int | str] = field(default_factory=dict)
+    floating: bool = False
 
     def outputs(self) -> tuple[Output, ...]:
         """All that its members make."""

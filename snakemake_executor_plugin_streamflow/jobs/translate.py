@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..model import Request
+from ..model import Request, is_address
 from ..remote.job import Command
 from .nested import NestedCommands
 from .sources import Sources
-from .task import MapPath, Member, Output, Task
+from .task import Ensure, MapPath, Member, Output, Task
 
 _DEFAULT_MEMORY = "min(max(2*input.size_mb, 1000), 8000)"
 _DEFAULT_DISK = "max(2*input.size_mb, 1000) if input else 50000"
@@ -70,13 +70,6 @@ def ordered(job: Any) -> list[Any]:
     return [j for level in job.toposorted for j in sorted(level, key=str)] if job.is_group() else [job]
 
 
-def why_not_sent(job: Any) -> str | None:
-    """Return why a job can run at the controller only, or None."""
-    if any(f.is_storage for f in (*job.input, *job.output)):
-        return "it uses a storage provider"
-    return None
-
-
 class Translator:
     """Makes tasks of jobs.
 
@@ -86,6 +79,9 @@ class Translator:
         nested_here: gives the shell command that runs a job by Snakemake itself, in this directory.
         nested: makes the commands that do so at a location of its own.
         sources: finds what those need.
+        floating: files stay where they are made; Snakemake's main process does nothing with outputs.
+        leave: final targets stay where they are made, too.
+        exists: tells whether there is a file of that name, anywhere.
     """
 
     def __init__(
@@ -96,12 +92,17 @@ class Translator:
         nested_here: Callable[[Any], str],
         nested: NestedCommands,
         sources: Sources,
+        floating: bool = False,
+        leave: bool = False,
+        exists: Callable[[str], bool] = os.path.lexists,
     ) -> None:
         self._run = run
         self._envvars = dict(envvars)
         self._nested_here = nested_here
         self._nested = nested
         self._sources = sources
+        self._floating, self._leave = floating, leave
+        self._exists = exists
         self._number = 0
 
     def task(self, job: Any, *, bound: bool) -> Task:
@@ -112,20 +113,21 @@ class Translator:
         ident = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self._run}-{self._number}-{rule}-{job.attempt}")
         nested = any(why_not_direct(j) for j in jobs)
         made = {str(f) for j in jobs for f in j.output}
-        inputs = dict.fromkeys(str(f) for j in jobs for f in j.input if str(f) not in made)
-        inputs |= dict.fromkeys(str(f) for j in jobs for f in j.output if _flagged(f, "update") and os.path.lexists(f))
+        inputs = dict.fromkeys(self._name(f) for j in jobs for f in j.input if str(f) not in made)
+        updated = [self._name(f) for j in jobs for f in j.output if _flagged(f, "update")]
+        inputs |= dict.fromkeys(name for name in updated if self._exists(name))
         needed = _needed_outside(jobs) if group else _always
         request = _group_request(job, jobs) if nested and group else _largest([_request(j) for j in jobs])
         sources: tuple[str, ...] = ()
         if not nested:
-            members = tuple(self._member(j, _outputs(j, needed)) for j in jobs)
+            members = tuple(self._member(j, self._outputs(j, needed)) for j in jobs)
         else:
-            outputs = tuple(o for j in jobs for o in _outputs(j, needed) if o.home)
+            outputs = tuple(o for j in jobs for o in self._outputs(j, needed) if o.home or self._floating)
             threads = max(1, int(request.cores))
             if bound:
                 render = self._nested.render(job, threads)
                 sources = self._sources.of(jobs)
-                inputs |= dict.fromkeys(_checkpoints(job.dag))
+                inputs |= dict.fromkeys(self._checkpoints(job.dag))
             else:
                 text = self._nested_here(job)
                 render = lambda path_of, tmpdir: Command(text, "sh")  # noqa: E731
@@ -142,40 +144,76 @@ class Translator:
             nested=nested and bound,
             sources=sources,
             resources=_wishes(jobs, job if group else None, request.cores),
+            floating=self._floating,
         )
+
+    def _name(self, f: Any) -> str:
+        return name_of(f) if self._floating else str(f)
+
+    def _outputs(self, job: Any, needed: Callable[[Any, Any], bool]) -> tuple[Output, ...]:
+        files = [f for f in job.output if not (_flagged(f, "pipe") or _flagged(f, "service"))]
+        made = [self._floating_output(job, f) if self._floating else _output(job, f, needed) for f in files]
+        if job.benchmark:
+            made.append(Output(path=self._name(job.benchmark), home=not floats(job.benchmark) or not self._floating))
+        return (*made, *(Output(path=self._name(f), log=True, home=not self._floating) for f in job.log))
+
+    def _floating_output(self, job: Any, f: Any) -> Output:
+        ours = floats(f)
+        dag = job.dag
+        final = f in dag.targetfiles or f in dag.derived_targetfiles
+        return Output(
+            path=self._name(f),
+            directory=bool(f.is_directory),
+            update=_flagged(f, "update"),
+            touch=f in job.touch_output,
+            home=not ours,
+            target=ours and final and not self._leave and not _flagged(f, "temp") and not is_address(self._name(f)),
+            protected=f in job.protected_output,
+            ensure=_ensure(job, f),
+            store=f.storage_object.store_object if f.is_storage and not ours else None,
+        )
+
+    def _checkpoints(self, dag: Any) -> list[str]:
+        """What finished checkpoints made: a nested Snakemake looks at it when it asks what a job reads."""
+        done = (job for job in dag.jobs if job.is_checkpoint and (dag.finished(job) or not dag.needrun(job)))
+        return [name for job in done for f in job.output if self._exists(name := self._name(f))]
 
     def _member(self, job: Any, outputs: tuple[Output, ...]) -> Member:
         tmpdir = job.resources.get("tmpdir")
         explicit = tmpdir if isinstance(tmpdir, str) and not _is_tbd(tmpdir) else None
-        return Member(job.rule.name, _renderer(job), outputs, int(job.threads), explicit)
+        return Member(job.rule.name, _renderer(job, self._name), outputs, int(job.threads), explicit)
 
 
-def _renderer(job: Any) -> Callable[[MapPath, str], Command | None]:
+def _renderer(job: Any, name: Callable[[Any], str]) -> Callable[[MapPath, str], Command | None]:
     from snakemake.shell import shell
 
     if not job.rule.shellcmd:
         return lambda path, tmpdir: None
     executable = str(job.resources.get("shell_exec") or shell.get_executable() or "sh")
     prefix, suffix = shell._process_prefix, shell._process_suffix
-    files = [str(f) for f in (*job.input, *job.output, *job.log)]
+    files = {str(f): name(f) for f in (*job.input, *job.output, *job.log)}
+    # What a parameter makes of the name of such a file begins with this.
+    folders = {f"{f.storage_object.provider.local_prefix}/" for f in (*job.input, *job.output) if floats(f)}
     plain = job.shellcmd
     needs_tmpdir = _is_tbd(job.resources.get("tmpdir")) and _mentions_tmpdir(job)
 
     def render(path_of: MapPath, tmpdir: str) -> Command:
-        mapped = {f: there for f in files if (there := path_of(f)) != f}
+        mapped = {f: there for f, ours in files.items() if (there := path_of(ours)) != f}
         text = plain
         if mapped or needs_tmpdir:
-            text = _formatted(job, mapped, tmpdir)
+            text = _formatted(job, mapped, tmpdir, folders)
         return Command(text, executable, prefix or "", suffix or "")
 
     return render
 
 
-def _formatted(job: Any, mapped: Mapping[str, str], tmpdir: str) -> str:
+def _formatted(job: Any, mapped: Mapping[str, str], tmpdir: str, folders: Iterable[str]) -> str:
     """The job's command with other paths. A parameter that is or holds such a path changes with it."""
     from snakemake.iocontainers import Namedlist
 
     def renamed(value: Any) -> Any:
+        if type(value) in (list, tuple):
+            return type(value)(map(renamed, value))
         if not isinstance(value, str):
             return value
         text = mapped.get(str(value))
@@ -185,6 +223,8 @@ def _formatted(job: Any, mapped: Mapping[str, str], tmpdir: str) -> str:
             if here in value:
                 safe = there.replace("\\", r"\\")
                 value = re.sub(rf"(?<![\w./-]){re.escape(here)}(?![\w.-])", safe, value)
+        for folder in folders:
+            value = value.replace(folder, "")
         return value
 
     def cloned(original: Any) -> Any:
@@ -208,27 +248,34 @@ def _mentions_tmpdir(job: Any) -> bool:
     return "tmpdir" in job.rule.shellcmd or "<TBD>" in (job.shellcmd or "")
 
 
-def _outputs(job: Any, needed: Callable[[Any, Any], bool]) -> tuple[Output, ...]:
-    outputs = [
-        Output(
-            path=str(f),
-            directory=bool(f.is_directory),
-            update=_flagged(f, "update"),
-            touch=f in job.touch_output,
-            home=needed(job, f),
-        )
-        for f in job.output
-        if not (_flagged(f, "pipe") or _flagged(f, "service"))
-    ]
-    if job.benchmark:
-        outputs.append(Output(path=str(job.benchmark)))
-    return (*outputs, *(Output(path=str(f), log=True) for f in job.log))
+def floats(f: Any) -> bool:
+    """Whether a file is one of our storage plugin's, so that its bytes need not be at the controller."""
+    return bool(f.is_storage) and hasattr(f.storage_object, "engine_path")
 
 
-def _checkpoints(dag: Any) -> list[str]:
-    """What finished checkpoints made: a nested Snakemake looks at it when it asks what a job reads."""
-    done = (job for job in dag.jobs if job.is_checkpoint and (dag.finished(job) or not dag.needrun(job)))
-    return [str(f) for job in done for f in job.output if os.path.lexists(f)]
+def name_of(f: Any) -> str:
+    """The name by which the engine knows a file."""
+    return str(f.storage_object.engine_path) if floats(f) else str(f)
+
+
+def _output(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:
+    return Output(
+        path=str(f),
+        directory=bool(f.is_directory),
+        update=_flagged(f, "update"),
+        touch=f in job.touch_output,
+        home=needed(job, f),
+    )
+
+
+def _ensure(job: Any, f: Any) -> Ensure | None:
+    if not _flagged(f, "ensure"):
+        return None
+    wanted = f.flags["ensure"]
+    algorithm, digest = wanted.get("checksum_algorithm"), wanted.get("checksum")
+    if callable(digest):
+        digest = digest(job.wildcards)
+    return Ensure(bool(wanted.get("non_empty")), algorithm, str(digest) if algorithm else "")
 
 
 def _always(job: Any, f: Any) -> bool:

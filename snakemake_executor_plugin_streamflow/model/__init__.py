@@ -1,5 +1,6 @@
 """The words of the design as frozen values. No I/O; imports nothing of ours."""
 
+from .address import SCHEME, Address, is_address
 from .companion import Binding, Companion, Policy, Target
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
 from .options import OPTIONS, DockerOptions, LocalOptions, SshHop, SshOptions
@@ -9,6 +10,8 @@ __all__ = [
     "CONTROLLER",
     "OPTIONS",
     "QUEUE_OPTIONS",
+    "SCHEME",
+    "Address",
     "Binding",
     "Companion",
     "Deployment",
@@ -27,4 +30,5 @@ __all__ = [
     "SshOptions",
     "Target",
     "Wraps",
+    "is_address",
 ]

@@ -48,3 +48,11 @@ class Companion:
     bindings: tuple[Binding, ...] = ()
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     where: tuple[str, ...] = ()
+
+    def holder(self, name: str) -> Deployment | None:
+        """The deployment that an address means: the one of that name, else the first whose filesystem is called so."""
+        found = self.deployments.get(name)
+        if found is not None:
+            return found
+        named = (d for d in self.deployments.values() if d.filesystem is not None and d.filesystem.name == name)
+        return next(named, None)

@@ -100,6 +100,10 @@ class Ledger:
         """Return all replicas of the current version."""
         return tuple(self._paths.get(path, {}).values())
 
+    def paths(self) -> Sequence[str]:
+        """Return all paths that are known."""
+        return tuple(self._paths)
+
     def version(self, path: str) -> str | None:
         """Return the current version; None for an unknown path."""
         for replica in self._paths.get(path, {}).values():

@@ -86,7 +86,7 @@ class Runtimes:
             raise DeployError("\n".join(problems) or "no location is up that could run it", transient=not problems)
         return tuple(usable)
 
-    async def bring_sources(self, site: Site, sources: tuple[str, ...], sites: Iterable[Site]) -> int:
+    async def bring_sources(self, site: Site, sources: tuple[str, ...]) -> int:
         """Bring the workflow's sources to a location, once for each filesystem; return the bytes that moved now.
 
         Raises:
@@ -95,7 +95,7 @@ class Runtimes:
         key = (site.location.filesystem, sources)
         first = key not in self._brought
         there = [path for path in sources if os.path.exists(path)]
-        sent = await _once(self._brought, key, lambda: self._staging.stage_in(site, there, sites))
+        sent = await _once(self._brought, key, lambda: self._staging.stage_in(site, there))
         return sent if first else 0
 
     async def ready(self, site: Site) -> Runtime:

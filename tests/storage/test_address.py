@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.model import Address
 from snakemake_storage_plugin_streamflow import StorageProvider
-from snakemake_storage_plugin_streamflow.address import Address, parse
+from snakemake_storage_plugin_streamflow.address import local_suffix, why_no_address
 
 
 @pytest.mark.parametrize(
@@ -24,13 +25,16 @@ def test_addresses_are_valid(query: str) -> None:
     assert StorageProvider.is_valid_query(query)
 
 
+@pytest.mark.parametrize("query", ["s3://bucket/x", "results/x", "/abs/x", "streamflow://", "streamflow://a\0b"])
+def test_other_queries_are_refused_with_a_reason(query: str) -> None:
+    result = StorageProvider.is_valid_query(query)
+    assert not result
+    assert "expected" in str(result)
+
+
 @pytest.mark.parametrize(
     "query",
     [
-        "s3://bucket/x",
-        "results/x",
-        "/abs/x",
-        "streamflow://",
         "streamflow://one",
         "streamflow://one/",
         "streamflow:///data/x",
@@ -40,18 +44,25 @@ def test_addresses_are_valid(query: str) -> None:
         "streamflow://one/data/",
     ],
 )
-def test_other_queries_are_refused_with_a_reason(query: str) -> None:
-    result = StorageProvider.is_valid_query(query)
-    assert not result
-    assert "expected streamflow://DEPLOYMENT/absolute/path" in str(result)
+def test_a_query_that_can_only_be_an_address_has_a_whole_path(query: str) -> None:
+    assert "expected streamflow://DEPLOYMENT/absolute/path" in str(why_no_address(query))
 
 
-def test_a_path_of_the_working_directory_is_refused_as_not_addressed() -> None:
-    assert "only addressed files are supported" in str(StorageProvider.is_valid_query("results/x"))
+@pytest.mark.parametrize(
+    ("query", "suffix"),
+    [
+        ("streamflow://results/a b.txt", "results/a b.txt"),
+        ("streamflow://one/data/x", "one/data/x"),
+        ("streamflow://../x", "@up/x"),
+        ("streamflow:///data/x", "@root/data/x"),
+    ],
+)
+def test_local_copies_stay_in_a_folder_of_their_own(query: str, suffix: str) -> None:
+    assert local_suffix(query) == suffix
 
 
 def test_an_address_is_split_and_printed() -> None:
-    assert parse("streamflow://one/data/x") == Address("one", "/data/x")
+    assert Address.parse("streamflow://one/data/x") == Address("one", "/data/x")
     assert str(Address("one", "/data/x")) == "streamflow://one/data/x"
 
 

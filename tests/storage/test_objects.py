@@ -16,7 +16,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.tests import TestStorageBase
 
 from snakemake_storage_plugin_streamflow import StorageProvider, StorageProviderSettings
-from snakemake_storage_plugin_streamflow.reach import reach
+from snakemake_storage_plugin_streamflow.engine import engine
 
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
 
@@ -47,7 +47,7 @@ class _Conformance(TestStorageBase):
         self.companion = tmp_path / "companion.yml"
         yield
         if self.companion.exists():
-            reach(str(self.companion), log).close()
+            engine(str(self.companion), log).stop()
 
     def test_times_travel_exactly(self, tmp_path: Path) -> None:
         one = self.object(tmp_path, "a b/it's.txt")
@@ -160,14 +160,14 @@ def test_an_unknown_deployment_is_told_with_the_nearest_name_and_the_place(tmp_p
     one = provider(tmp_path, "version: v1.0\n\ndeployments:\n  cluster: {type: local}\n")
     with pytest.raises(WorkflowError, match=r"companion\.yml:3:1: .*'clustre'; did you mean 'cluster'\?"):
         one.object("streamflow://clustre/data/x").exists()
-    one.reach.close()
+    one.engine.stop()
 
 
 def test_a_container_that_each_run_makes_anew_has_no_addresses(tmp_path: Path) -> None:
     one = provider(tmp_path, "version: v1.0\ndeployments:\n  box: {type: docker, config: {image: debian}}\n")
     with pytest.raises(WorkflowError, match="nothing lasts there"):
         one.object("streamflow://box/data/x").exists()
-    one.reach.close()
+    one.engine.stop()
 
 
 def test_a_site_out_of_reach_is_told_and_not_tried_again_for_each_file(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_site_out_of_reach_is_told_and_not_tried_again_for_each_file(tmp_path:
     with pytest.raises(WorkflowError, match=r"127\.0\.0\.1"):
         one.object("streamflow://far/data/y").exists()
     assert time.monotonic() - started < 0.1
-    one.reach.close()
+    one.engine.stop()
 
 
 def test_a_companion_file_that_is_missing_is_told_with_the_option(
@@ -192,8 +192,3 @@ def test_a_companion_file_that_is_missing_is_told_with_the_option(
     one = StorageProvider(tmp_path / "local", log, settings=StorageProviderSettings())
     with pytest.raises(WorkflowError, match="--storage-streamflow-file"):
         one.object("streamflow://far/data/x").exists()
-
-
-def test_the_default_provider_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WorkflowError, match="only addressed files are supported"):
-        StorageProvider(tmp_path / "local", log, settings=StorageProviderSettings(), is_default=True)

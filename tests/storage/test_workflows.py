@@ -87,14 +87,3 @@ def test_an_unknown_deployment_ends_the_run_with_the_nearest_name(tmp_path: Path
     assert "streamflow.yml:2:1" in run.text
     assert "did you mean 'one'?" in run.text
     assert "Traceback" not in run.text
-
-
-def test_the_default_provider_is_refused(tmp_path: Path) -> None:
-    snakefile = """
-    rule all:
-        output: "y"
-        shell: "touch {output}"
-    """
-    args = ["--default-storage-provider", "streamflow", "--default-storage-prefix", "streamflow://"]
-    run = run_workflow(tmp_path, snakefile, COMPANION, "--executor", "local", "--cores", "1", *args, code=1)
-    assert "only addressed files are supported" in run.text

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from snakemake_executor_plugin_streamflow.errors import SiteError, TransferError, quote_tail
-from snakemake_executor_plugin_streamflow.move.here import Here
-from snakemake_executor_plugin_streamflow.move.mover import Mover
-from snakemake_executor_plugin_streamflow.remote.quote import decode
-from snakemake_executor_plugin_streamflow.remote.shell import Completed
-from snakemake_executor_plugin_streamflow.site import Site
+from .errors import SiteError, TransferError, quote_tail
+from .move.here import Here
+from .move.mover import Mover
+from .move.store import Store
+from .remote.quote import decode
+from .remote.shell import Completed
+from .site import Site
 
 T = TypeVar("T")
 
@@ -70,8 +71,8 @@ class Place:
             self._asked[path] = future
         return await asyncio.shield(future)
 
-    async def receive(self, source: Here, path: str, target: str, mover: Mover) -> None:
-        """Write a file or directory of this machine. It appears when it is complete."""
+    async def receive(self, source: Store, path: str, target: str, mover: Mover) -> None:
+        """Write a file or directory of another store. It appears when it is complete."""
         (item,) = await source.list({path: target})
         store = self.site.store
         if isinstance(store, Here):
@@ -109,7 +110,7 @@ class Place:
         names = [decode(name)[2:] for name in done.output.split(b"\0")]
         return [posixpath.join(top, name) for name in names if name and not name.startswith("\n")]
 
-    async def _times(self, source: Here, path: str, target: str) -> None:
+    async def _times(self, source: Store, path: str, target: str) -> None:
         """Give what was written the exact time of its source; archives have whole seconds."""
         stamped, own = await source.stat([posixpath.join(path, _STAMP), path])
         times = [(stamped, posixpath.join(target, _STAMP))] if stamped.kind == "file" else []

@@ -1,0 +1,335 @@
+"""Drives each task of a run through its steps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from .config import binding_for
+from .engine import HERE, Engine
+from .errors import DataLost, DeployError, JobFailed, SiteError, quote_tail
+from .finish import finish
+from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
+from .model import Binding, Target, is_address
+from .plan import Decision, Wanted
+from .remote.job import JobEnd
+from .site import Site
+from .spec import job_spec, restoring
+
+_RETRIES = 3
+"""How often a task is placed anew after a failure that is not its own."""
+
+Done = Callable[[Task, Exception | None], None]
+
+
+class _Reconsider(Exception):
+    """Locations have changed: place the task anew; this is not an attempt."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is told at the end of a run."""
+
+    jobs: Counter[str] = field(default_factory=Counter)
+    sent_b: Counter[str] = field(default_factory=Counter)
+    fetched_b: Counter[str] = field(default_factory=Counter)
+
+
+class Driver:
+    """Runs tasks at locations.
+
+    `submit`, `settle`, `finish` and `stop` may be called from any thread; `done` is called on the loop, once for each
+    task, with the error when it failed.
+    """
+
+    def __init__(self, engine: Engine, *, done: Done, keep_incomplete: bool) -> None:
+        self.tally = Tally()
+        self._engine = engine
+        self._log = engine.log
+        self._done = done
+        self._keep_incomplete = keep_incomplete
+        self._unbound = Binding(("*",), ("*",), (Target(HERE),))
+        self._placed: dict[str, asyncio.Future[Decision]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._homecoming: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Take tasks."""
+        self._engine.loop.call_soon_threadsafe(self._accept, tasks)
+
+    def settle(self, paths: Sequence[str]) -> None:
+        """Note that Snakemake has accepted, and touched, outputs."""
+        self._engine.loop.call_soon_threadsafe(self._engine.files.settle, paths)
+
+    def check_nested(self, needs: Mapping[Sequence[Target], Sequence[str]], modules: Collection[str]) -> list[str]:
+        """Bring up what tasks that need Snakemake may run on, and return what is wrong there, with the rules' names.
+
+        Args:
+            needs: the targets of each binding, and the rules that need Snakemake there.
+            modules: what the workflow imports.
+        """
+        return self._engine.wait(self._check_nested(needs, modules))
+
+    async def _check_nested(
+        self, needs: Mapping[Sequence[Target], Sequence[str]], modules: Collection[str]
+    ) -> list[str]:
+        engine = self._engine
+        engine.runtimes.require(modules)
+        problems = []
+        for targets, rules in needs.items():
+            try:
+                await engine.sites.open(targets)
+                await engine.runtimes.usable(targets, engine.sites)
+            except DeployError as error:
+                problems.append(f"{error}\nNeeded by {', '.join(rules)}.")
+        return problems
+
+    def finish(self) -> None:
+        """Wait until all final targets have come home."""
+        self._engine.wait(self._finish())
+
+    def stop(self) -> None:
+        """End all tasks."""
+        with suppress(TimeoutError):
+            self._engine.wait(self._stop(), 3)
+
+    def binding(self, task: Task) -> Binding:
+        """The binding of a task; unbound ones run on the controller."""
+        return binding_for(self._engine.companion, task.rule, task.group) or self._unbound
+
+    def _accept(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            drive = self._engine.loop.create_task(self._drive(task))
+            self._tasks.add(drive)
+            drive.add_done_callback(self._tasks.discard)
+
+    async def _drive(self, task: Task) -> None:
+        error: Exception | None = None
+        try:
+            await self._attempts(task)
+        except asyncio.CancelledError:
+            if self._stopping:
+                return  # Snakemake expects no report
+            error = SiteError(f"{task.name} was cancelled")
+        except Exception as caught:
+            error = caught
+        self._done(task, error)
+
+    async def _attempts(self, task: Task) -> None:
+        binding = self.binding(task)
+        attempt = 0
+        while True:
+            one = replace(task, id=f"{task.id}.{attempt}") if attempt else task
+            try:
+                await self._attempt(one, binding)
+                return
+            except _Reconsider:
+                continue
+            except JobFailed:
+                raise
+            except SiteError as error:
+                if not error.transient or attempt == _RETRIES:
+                    raise
+                attempt += 1
+                self._log.warning(
+                    f"{task.name}: {error}\n"
+                    f"Trying again ({attempt} of {_RETRIES}); this does not count as a retry of the rule."
+                )
+                await asyncio.sleep(min(0.5 * 2**attempt, 5))
+
+    async def _attempt(self, task: Task, binding: Binding) -> None:
+        sites, placement = self._engine.sites, self._engine.placement
+        await sites.open(binding.targets)
+        if task.nested:
+            binding = replace(binding, targets=await self._engine.runtimes.usable(binding.targets, sites))
+        decision = await self._place(task, binding)
+        started = time.monotonic()
+        try:
+            chosen = [sites.get(location.name) for location in decision.locations]
+            first = chosen[0]
+            if first is None or None in chosen:
+                raise _Reconsider
+            try:
+                for site in chosen[1:]:
+                    if site is not None:
+                        await self._stage_in(site, task)
+                await self._at(first, task, [location.host for location in decision.locations])
+                first.strikes = 0
+            except (JobFailed, DataLost):
+                raise
+            except SiteError as error:
+                if sites.strike(first, error):
+                    self._reconsider()
+                raise
+        finally:
+            placement.release(task.id, time.monotonic() - started)
+            self._pump()
+
+    def _reconsider(self) -> None:
+        """A location has gone: who waits for one may have to bring up others."""
+        for future in self._placed.values():
+            if not future.done():
+                future.set_exception(_Reconsider())
+
+    async def _stage_in(self, site: Site, task: Task) -> None:
+        sent = await self._engine.staging.stage_in(site, task.inputs)
+        if task.sources:
+            sent += await self._engine.runtimes.bring_sources(site, task.sources)
+        self.tally.sent_b[site.location.name] += sent
+
+    async def _at(self, site: Site, task: Task, hosts: Sequence[str]) -> None:
+        """Stage in, run, account, stage out."""
+        staging, outputs = self._engine.staging, task.outputs()
+        path_of = partial(self._engine.locator.path_at, site)
+        for output in outputs:
+            if is_address(output.path):
+                await self._engine.locator.note(output.path)
+        await self._stage_in(site, task)
+        if task.nested:
+            runtime = await self._engine.runtimes.ready(site)
+            own = {PYTHON: runtime.python, LAUNCHER: runtime.launcher, PROGRAMS: runtime.programs}
+            task = replace(task, env={**task.env, **own})
+        await staging.writing(site, outputs)
+        try:
+            end = await site.run(job_spec(site, task, hosts, path_of))
+        finally:
+            staging.written(site, outputs)
+        self.tally.jobs[site.location.name] += 1
+        if end.outputs is not None:  # found under the names used there: give them back the names used here
+            renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
+            end = replace(end, outputs=tuple(renamed))
+        if end.code != 0:
+            staging.disown(site, [output for output in outputs if not output.log])
+            await self._bring_failed(site, task, end)
+            raise await self._failure(site, task, end)
+        pairs = list(zip(outputs, end.outputs or (), strict=False))
+        missing = [output.path for output, found in pairs if found.kind == "missing" and not output.may_be_missing]
+        if not missing and task.floating:
+            try:
+                end = await site.insist(partial(finish, site, task, end, path_of))
+            except JobFailed:
+                staging.disown(site, [output for output in outputs if not output.log])
+                await self._bring_failed(site, task, end)
+                raise
+            pairs = list(zip(outputs, end.outputs or (), strict=False))
+        if not missing:
+            staging.account(site, task.id, outputs, end)
+        home = [(output, found) for output, found in pairs if output.home]
+        moved = await site.insist(lambda: staging.stage_out(site, home))
+        self.tally.fetched_b[site.location.name] += moved
+        if missing:
+            staging.disown(site, [output for output in outputs if not output.log])
+            raise JobFailed(
+                f"{task.name} ended well at {site.location.name}, but did not make: {', '.join(missing)}",
+                code=0,
+                stderr=await site.stderr(task.id),
+                directory=f"{site.location.name}:{site.directory(task.id)}",
+            )
+        await self._deliver(site, outputs)
+        site.session.forget(task.id)
+
+    async def _bring_failed(self, site: Site, task: Task, end: JobEnd) -> None:
+        """Bring home the logs of a job that failed, and with --keep-incomplete what it made."""
+        staging, outputs = self._engine.staging, task.outputs()
+        wanted = [
+            (output, found)
+            for output, found in zip(outputs, end.outputs or (), strict=False)
+            if output.log or (self._keep_incomplete and output.home)
+        ]
+        with suppress(SiteError):  # the job's own failure is the news
+            updated = [self._engine.locator.path_at(site, output.path) for output in outputs if output.update]
+            if task.floating and updated:
+                await site.shells.ask(restoring(site, task, updated))
+            moved = await site.insist(lambda: staging.stage_out(site, wanted))
+            self.tally.fetched_b[site.location.name] += moved
+
+    async def _deliver(self, site: Site, outputs: Sequence[Output]) -> None:
+        """Bring outputs to where others expect them; final targets in the background."""
+        for output in outputs:
+            if is_address(output.path):
+                moved = await site.insist(partial(self._engine.staging.hand_over, site, output))
+                self.tally.fetched_b[site.location.name] += moved
+            if output.store is not None:
+                await asyncio.to_thread(output.store)
+        targets = [output.path for output in outputs if output.target]
+        if targets:
+            self._engine.flush()
+            coming = self._engine.loop.create_task(self._bring_home(site, targets))
+            self._homecoming.add(coming)
+            coming.add_done_callback(self._homecoming.discard)
+
+    async def _bring_home(self, site: Site, paths: Sequence[str]) -> None:
+        try:
+            moved = await site.insist(lambda: self._engine.errands.bring_home(paths))
+            self.tally.fetched_b[site.location.name] += moved
+        except SiteError as error:
+            self._log.warning(f"{', '.join(paths)} stays at {site.location.name}: {error}")
+
+    async def _failure(self, site: Site, task: Task, end: JobEnd) -> JobFailed:
+        code, stderr = end.code, await site.stderr(task.id)
+        where = f"{site.location.name}:{site.directory(task.id)}"
+        how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
+        message = f"{task.name} {how} at {site.location.name}{f': {end.reason}' if end.reason else ''}."
+        if stderr.strip():
+            message += f" Last lines of its stderr:\n{quote_tail(stderr)}"
+        return JobFailed(f"{message}\nThe whole of it: {where}", code=code, stderr=stderr, directory=where)
+
+    # Placement
+
+    async def _place(self, task: Task, binding: Binding) -> Decision:
+        engine, request = self._engine, task.request
+        if binding is self._unbound:  # as the local executor: more threads than cores are not refused
+            site = next(s for s in engine.sites if s.location.deployment == HERE)
+            cores = min(request.cores, site.location.cores or request.cores)
+            request = replace(request, cores=cores, memory_b=0, disk_b=0)
+        inputs: tuple[tuple[str, int], ...] = ()
+        if binding is not self._unbound:
+            inputs = await engine.files.sizes(task.inputs)
+        wanted = Wanted(task.id, request, binding.targets, binding.policy, inputs)
+        engine.placement.check(wanted)
+        future = self._placed[task.id] = engine.loop.create_future()
+        engine.placement.submit(wanted)
+        self._pump()
+        try:
+            decision: Decision = await future
+            return decision
+        except BaseException:
+            engine.placement.withdraw(task.id)
+            raise
+        finally:
+            self._placed.pop(task.id, None)
+
+    def _pump(self) -> None:
+        placement, loop = self._engine.placement, self._engine.loop
+        for decision in placement.place(loop.time()):
+            self._log.debug(f"{decision.id}: {decision.explanation}")
+            future = self._placed.get(decision.id)
+            if future is None or future.done():
+                placement.release(decision.id)
+            else:
+                future.set_result(decision)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (at := placement.look_again_at()) is not None:
+            self._timer = loop.call_at(max(at, loop.time() + 0.01), self._pump)
+
+    async def _finish(self) -> None:
+        while self._homecoming:
+            await asyncio.wait(set(self._homecoming))
+        await self._engine.errands.settled()
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        ending = self._tasks | self._homecoming
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=2)

@@ -1,0 +1,176 @@
+"""What is done with the workflow's files beside staging: brought home, fetched, stored, touched, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .connect.base import Log
+from .errors import DataLost, SiteError
+from .files import STAMP, Files, State
+from .locate import Locator
+from .model import CONTROLLER
+from .move.mover import Mover
+from .sites import Sites
+
+_GATHER_S = 0.02
+"""How long a removal waits for others at the same location."""
+_TRIES = 3
+
+
+class Errands:
+    """Runs on the engine's loop. Paths are canonical, and no addresses."""
+
+    def __init__(
+        self,
+        files: Files,
+        locator: Locator,
+        mover: Mover,
+        sites: Sites,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        log: Log,
+    ) -> None:
+        self._files, self._locator, self._mover, self._sites = files, locator, mover, sites
+        self._spawn, self._log = spawn, log
+        self._coming: dict[str, asyncio.Task[int]] = {}
+        self._doomed: dict[str, set[str]] = {}
+        self._removing: set[asyncio.Task[None]] = set()
+
+    async def bring_home(self, paths: Sequence[str]) -> int:
+        """Bring files to their plain paths in the working directory; return the bytes that moved.
+
+        Raises:
+            DataLost, TransferError, Unreachable: one of them did not arrive.
+        """
+        ledger = self._files.ledger
+        missing = [path for path in paths if ledger.replicas(path) and ledger.get(path, CONTROLLER) is None]
+        new = [path for path in missing if path not in self._coming]
+        if new:
+            task = asyncio.ensure_future(self._locator.bring(self._locator.home, {path: path for path in new}))
+            self._coming |= dict.fromkeys(new, task)
+            task.add_done_callback(lambda _: [self._coming.pop(path, None) for path in new])
+        tasks = {self._coming[path] for path in missing}
+        return sum([await asyncio.shield(task) for task in tasks])
+
+    async def fetch(self, path: str, target: Path) -> None:
+        """Make a file or directory appear at `target`, on this machine; it is not to be changed there.
+
+        Raises:
+            DataLost, TransferError, Unreachable: it is not to be had.
+        """
+        state = self._files.state(path)
+        if state is None:
+            raise DataLost(f"{path} is nowhere to be found", path)
+        await self._files.note(path)
+        if self._files.ledger.get(path, CONTROLLER) is not None:
+            await asyncio.to_thread(_link, self._files.here / path, target)
+            return
+        for attempt in range(_TRIES):
+            try:
+                source = await self._locator.source(path)
+                items = await self._locator.read(source, {path: str(target)})
+                await self._mover.move(source.store, self._files.home, [item for _, item in items])
+                break
+            except SiteError as error:
+                if not error.transient or attempt == _TRIES - 1:
+                    raise
+                await asyncio.sleep(0.5 * 2**attempt)
+        _stamp(target, state)
+
+    async def store(self, source: Path, path: str) -> None:
+        """Keep a file or directory that was made on this machine as the present version of `path`.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        await self.remove(path)
+        await asyncio.to_thread(_link, source, self._files.here / path)
+        await self._files.note(path)
+
+    async def touch(self, path: str) -> None:
+        """Give a file the present time, wherever it is."""
+        now = time.time_ns()
+        ledger = self._files.ledger
+        if (self._files.here / path).exists():
+            _stamp(self._files.here / path, State((self._files.here / path).is_dir(), 0, now))
+        if version := ledger.version(path):
+            for replica in ledger.replicas(path):
+                if replica.filesystem == CONTROLLER:
+                    self._files.arrived(path, version, now)
+                else:
+                    ledger.put(replace(replica, made_ns=now))
+
+    async def footprint(self, path: str) -> int:
+        """Bytes of a file, or of all files in a directory."""
+        await self._files.note(path)
+        return max((replica.size_b for replica in self._files.ledger.replicas(path)), default=0)
+
+    async def remove(self, path: str) -> None:
+        """Remove a file or directory everywhere. What is at sites is removed in the background."""
+        for replica in self._files.ledger.replicas(path):
+            if replica.filesystem != CONTROLLER:
+                if not self._doomed:
+                    self._removing.add(task := self._spawn(self._remove()))
+                    task.add_done_callback(self._removing.discard)
+                self._doomed.setdefault(replica.filesystem, set()).add(path)
+        self._files.ledger.drop_path(path)
+        if path not in ("", ".") and not path.startswith(".."):
+            await self._files.home.remove([path])
+
+    async def settled(self) -> None:
+        """Wait until what was to be removed is removed."""
+        while self._removing:
+            await asyncio.wait(set(self._removing))
+
+    async def _remove(self) -> None:
+        await asyncio.sleep(_GATHER_S)
+        doomed, self._doomed = self._doomed, {}
+        for filesystem, paths in doomed.items():
+            gone = [path for path in paths if self._files.ledger.get(path, filesystem) is None]
+            try:
+                site = await self._sites.on(filesystem)
+                if site is not None:
+                    await self._locator.side(site).store.remove([self._locator.path_at(site, path) for path in gone])
+            except SiteError as error:
+                self._log.warning(f"{', '.join(sorted(gone))} could not be removed on {filesystem}: {error}")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the same files as `source`: hard links where possible, else copies. Blocks."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.parent / f".sf-{os.getpid()}-{time.monotonic_ns():x}"
+    try:
+        if source.is_dir():
+            shutil.copytree(source, beside, symlinks=True, copy_function=_link_file)
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            _link_file(str(source.resolve()), str(beside))
+        os.replace(beside, target)
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another filesystem, or one without links
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _stamp(path: Path, state: State) -> None:
+    when = (state.mtime_ns, state.mtime_ns)
+    with suppress(OSError):
+        if state.directory:
+            (path / STAMP).touch()
+            os.utime(path / STAMP, ns=when)
+        os.utime(path, ns=when)

@@ -1,0 +1,161 @@
+"""What is known of the workflow's files: their names, their versions, and what the controller has of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .model import CONTROLLER, is_address
+from .move.here import Here
+from .plan import Ledger, Replica
+from .remote.job import Found
+
+STAMP = ".snakemake_timestamp"
+"""What Snakemake puts into directories that rules make: its time is theirs."""
+_SAME_NS = 1000
+"""Snakemake sets times as floating-point seconds: they come back with an error below this."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A file as Snakemake sees it. `mtime_ns` is by the controller's clock; a directory has size 0."""
+
+    directory: bool
+    size_b: int
+    mtime_ns: int
+
+    @property
+    def mtime(self) -> float:
+        """Seconds since 1970, rounded exactly as `os.stat` does: Snakemake compares it with local times."""
+        return self.mtime_ns // 10**9 + 1e-9 * (self.mtime_ns % 10**9)
+
+
+class Files:
+    """The files of a workflow.
+
+    Canonical paths are normalized; relative to the workflow's working directory `here`, absolute, or addresses.
+    """
+
+    def __init__(self, here: Path, ledger: Ledger) -> None:
+        self.here = here
+        self.home = Here(CONTROLLER, here)
+        self.ledger = ledger
+
+    def canonical(self, path: str) -> str:
+        """Canonical form of a path as Snakemake has it."""
+        if is_address(path):
+            return path
+        path = os.path.normpath(path)
+        if os.path.isabs(path):
+            inside = os.path.relpath(path, self.here)
+            return path if inside.startswith("..") else inside
+        return os.path.normpath(self.here / path) if path.startswith("..") else path
+
+    def state(self, path: str) -> State | None:
+        """Answer what is there, now, under a canonical path; None: nothing. May be called from any thread.
+
+        What lies in the working directory counts when the ledger does not know better: a user may change it.
+        """
+        replicas = self.ledger.replicas(path)
+        with suppress(OSError):
+            info = os.stat(self.here / path)
+            mine = next((replica for replica in replicas if replica.filesystem == CONTROLLER), None)
+            if not replicas or mine is not None or info.st_mtime_ns > replicas[0].made_ns:
+                return self._own(path, info)
+        others = [replica for replica in replicas if replica.filesystem != CONTROLLER]
+        if not others:
+            return None
+        one = others[0]
+        return State(one.directory, 0 if one.directory else one.size_b, one.made_ns or one.mtime_ns)
+
+    def _own(self, path: str, info: os.stat_result) -> State:
+        if not stat.S_ISDIR(info.st_mode):
+            return State(False, info.st_size, info.st_mtime_ns)
+        with suppress(OSError):
+            return State(True, 0, os.stat(self.here / path / STAMP).st_mtime_ns)
+        return State(True, 0, info.st_mtime_ns)
+
+    async def sizes(self, paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        """Canonical paths of inputs and their bytes, as far as known; also notes what the controller has of them."""
+        found = []
+        for path in map(self.canonical, paths):
+            await self.note(path)
+            found.append((path, max((replica.size_b for replica in self.ledger.replicas(path)), default=0)))
+        return tuple(found)
+
+    async def note(self, path: str) -> str | None:
+        """Note what the controller has under a canonical path now; return the current version, None when unknown."""
+        if is_address(path):
+            return self.ledger.version(path)
+        found = self.home.found(path)
+        if found.kind == "missing":
+            self.ledger.drop(path, CONTROLLER)
+            return self.ledger.version(path)
+        directory = found.kind == "directory"
+        size, mtime = await asyncio.to_thread(self.stamp, path, found) if directory else (found.size_b, found.mtime_ns)
+        known = self.ledger.get(path, CONTROLLER)
+        if known is not None:
+            news = known.size_b != size or abs(known.mtime_ns - mtime) > _SAME_NS
+        else:
+            # Left from before the present version was made at a location? Then that one counts.
+            news = all(mtime > replica.made_ns for replica in self.ledger.replicas(path))
+        if news:
+            version = f"c-{size}-{mtime}"
+            self.ledger.put(Replica(path, CONTROLLER, version, size, mtime, directory=directory, made_ns=mtime))
+        return self.ledger.version(path)
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Note that Snakemake has touched outputs that came home: same content, new times."""
+        for path in map(self.canonical, paths):
+            found = self.home.found(path)
+            version = self.ledger.version(path)
+            if found.kind == "missing" or version is None:
+                continue
+            size, mtime = self.stamp(path, found)
+            directory = found.kind == "directory"
+            self.ledger.put(Replica(path, CONTROLLER, version, size, mtime, directory=directory, made_ns=mtime))
+
+    def arrived(self, path: str, version: str, made_ns: int) -> None:
+        """Note that a file came home, and give it the time at which it was made."""
+        found = self.home.found(path)
+        if made_ns:
+            directory = found.kind == "directory"
+            for name in (f"{path}/{STAMP}", path) if directory else (path,):
+                with suppress(OSError):
+                    os.utime(self.here / name, ns=(made_ns, made_ns))
+            found = self.home.found(path)
+        size, mtime = self.stamp(path, found)
+        directory = found.kind == "directory"
+        self.ledger.put(Replica(path, CONTROLLER, version, size, mtime, directory=directory, made_ns=made_ns or mtime))
+
+    def below(self, top: str) -> list[str]:
+        """Canonical paths of all files that are known below a directory, and of those that lie there."""
+        found = {path for path in self.ledger.paths() if top == "." or path.startswith(f"{top}/")}
+        for folder, folders, names in os.walk(self.here / top):
+            folders[:] = [name for name in folders if name != ".snakemake"]
+            found |= {os.path.normpath(os.path.join(top, os.path.relpath(folder, self.here / top), n)) for n in names}
+        return sorted(path for path in found if not is_address(path))
+
+    def is_tree_here(self, canonical: str) -> bool:
+        """Whether the controller has a directory of that name."""
+        known = self.ledger.get(canonical, CONTROLLER)
+        return known is not None and known.directory
+
+    def stamp(self, path: str, found: Found) -> tuple[int, int]:
+        """Size and time by which a file, or a directory with all that is in it, is recognised. Blocks."""
+        if found.kind != "directory":
+            return found.size_b, found.mtime_ns
+        size, newest = 0, found.mtime_ns
+        for folder, _, names in os.walk(self.here / path):
+            for name in (".", *names):
+                with suppress(OSError):  # it vanished meanwhile
+                    info = os.lstat(os.path.join(folder, name))
+                    if name != STAMP:
+                        size += info.st_size if name != "." else 0
+                        newest = max(newest, info.st_mtime_ns)
+        return size, newest

@@ -1,0 +1,187 @@
+"""Where each file is at each site, and where to read it from."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import DataLost, SiteError, TransferError
+from .files import Files
+from .model import CONTROLLER, Address, is_address
+from .move.entry import Item
+from .move.mover import Mover
+from .move.store import Store
+from .place import Place
+from .plan import Replica
+from .remote.job import Found
+from .site import Site
+from .sites import Sites
+
+_PAUSE_S = 30.0
+"""How long addresses at a deployment that could not be brought up are not tried again: there may be many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where files are read from or brought to: `site` None is the controller itself."""
+
+    store: Store
+    filesystem: str
+    site: Site | None = None
+
+
+class Locator:
+    """Finds the workflow's files at sites, and copies them from where they are to where they are needed."""
+
+    def __init__(self, files: Files, mover: Mover, sites: Sites) -> None:
+        self._files = files
+        self._ledger = files.ledger
+        self._mover = mover
+        self._sites = sites
+        self._places: dict[str, Place] = {}
+        self._failed: dict[str, tuple[float, SiteError]] = {}
+        self.home = Side(files.home, CONTROLLER)
+
+    def side(self, site: Site) -> Side:
+        """A site, to read from and write to."""
+        return Side(self._files.home if site.in_place else site.store, site.location.filesystem, site)
+
+    def path_at(self, site: Site, path: str) -> str:
+        """Where a file is at a site, as a job's command names it; `path` itself wherever possible.
+
+        The holders of addresses must be known: see `place`.
+        """
+        if is_address(path):
+            address = Address.parse(path)
+            place = self._places.get(address.holder)
+            if place is not None and place.site.location.filesystem == site.location.filesystem:
+                return address.path
+            folder = ".snakemake/streamflow" if site.in_place else ".streamflow"
+            return f"{folder}/at/{address.holder}{address.path}"
+        if site.in_place or not path:
+            return path
+        canonical = self._files.canonical(path)
+        if not canonical.startswith("/"):
+            return canonical if os.path.isabs(path) else path
+        return site.visible(canonical) or f".streamflow/abs{canonical}"
+
+    async def place(self, holder: str) -> Place:
+        """The files of the first location of a deployment, which is brought up."""
+        failed = self._failed.get(holder)
+        if failed is not None and time.monotonic() - failed[0] < _PAUSE_S:
+            raise failed[1]
+        try:
+            site = await self._sites.first(holder)
+        except SiteError as error:
+            self._failed[holder] = time.monotonic(), error
+            raise
+        place = self._places.get(holder)
+        if place is None or place.site is not site:
+            place = self._places[holder] = Place(site)
+        return place
+
+    async def note(self, path: str) -> str | None:
+        """Note what is under a canonical path at the controller, or at the address; return the current version."""
+        if not is_address(path):
+            return await self._files.note(path)
+        address = Address.parse(path)
+        place = await self.place(address.holder)
+        look = await place.look(address.path)
+        filesystem = place.site.location.filesystem
+        if not look.exists:
+            self._ledger.drop_path(path)
+            return None
+        known = self._ledger.get(path, filesystem)
+        if known is None or (known.size_b, known.mtime_ns) != (look.size_b, look.mtime_ns):
+            version, directory = f"a-{look.size_b}-{look.mtime_ns}", look.kind == "directory"
+            self._ledger.put(Replica(path, filesystem, version, look.size_b, look.mtime_ns, directory=directory))
+            place.site.checked.add(path)
+        return self._ledger.version(path)
+
+    async def bring(self, target: Side, needed: Mapping[str, str]) -> int:
+        """Copy `{canonical path: path there}` to one side; return the bytes that moved.
+
+        Raises:
+            DataLost: nobody has a file any more.
+            TransferError, Unreachable: a file could not be copied.
+        """
+        by_source: dict[str, tuple[Side, dict[str, str]]] = {}
+        for canonical, there in needed.items():
+            source = await self.source(canonical)
+            by_source.setdefault(source.filesystem, (source, {}))[1][canonical] = there
+        moved = 0
+        known = {canonical: self._ledger.replicas(canonical)[0] for canonical in needed}
+        for source, targets in by_source.values():
+            items = await self.read(source, targets)
+            await self._mover.move(source.store, target.store, [item for _, item in items])
+            for canonical, item in items:
+                moved += item.size_b
+                version, made = known[canonical].version, known[canonical].made_ns
+                if self._ledger.version(canonical) != version:
+                    continue  # it changed on the way: it will be looked at again
+                if target.filesystem == CONTROLLER:
+                    self._files.arrived(canonical, version, made)
+                    continue
+                size, mtime = item.size_b, item.entries[0].mtime_ns
+                filesystem, directory = target.filesystem, item.directory
+                self._ledger.put(Replica(canonical, filesystem, version, size, mtime, None, directory, made))
+                if target.site is not None:
+                    target.site.checked.add(canonical)
+        return moved
+
+    async def source(self, canonical: str) -> Side:
+        """Where to read a file from.
+
+        Raises:
+            DataLost: no location that may have it is left.
+        """
+        holders = {replica.filesystem for replica in self._ledger.replicas(canonical)}
+        if CONTROLLER in holders:
+            return self.home
+        for site in self._sites:
+            if site.location.filesystem in holders:
+                return self.side(site)
+        for filesystem in holders:
+            if (found := await self._sites.on(filesystem)) is not None:
+                return self.side(found)
+            self._ledger.drop(canonical, filesystem)
+        raise DataLost(f"no location that holds {canonical} can be reached", canonical)
+
+    async def read(self, source: Side, targets: Mapping[str, str]) -> list[tuple[str, Item]]:
+        """Canonical paths and items to copy, for `{canonical path: target path}`.
+
+        Raises:
+            DataLost: a file is not there any more, or not what was recorded; the ledger forgets it.
+        """
+        site = source.site
+        paths = {c: self.path_at(site, c) if site is not None else c for c in targets}
+        unsure = [c for c in targets if site is not None and c not in site.checked]
+        await self._verify(source, {c: paths[c] for c in unsure})
+        try:
+            items = await source.store.list({paths[c]: there for c, there in targets.items()})
+        except TransferError:
+            await self._verify(source, paths)
+            raise
+        by_path = {item.source: item for item in items}
+        return [(c, by_path[paths[c]]) for c in targets]
+
+    async def _verify(self, source: Side, paths: Mapping[str, str]) -> None:
+        lost = []
+        for canonical, found in zip(paths, await source.store.stat(list(paths.values())), strict=True):
+            known = self._ledger.get(canonical, source.filesystem)
+            if known is None or not is_recorded(known, found):
+                self._ledger.drop(canonical, source.filesystem)
+                lost.append(canonical)
+            elif source.site is not None:
+                source.site.checked.add(canonical)
+        if lost:
+            raise DataLost(f"{source.store.name}: {', '.join(lost)}: gone, or not what was made there", *lost)
+
+
+def is_recorded(known: Replica, found: Found) -> bool:
+    """Whether what lies there is what was recorded; locations tell times in whole seconds."""
+    if known.directory or found.kind != "file":
+        return found.kind == ("directory" if known.directory else "file")
+    return found.size_b == known.size_b and found.mtime_ns // 10**9 == known.mtime_ns // 10**9
