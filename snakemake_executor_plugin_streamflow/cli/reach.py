@@ -26,7 +26,7 @@ _LIMIT = 4
 
 
 class Reach:
-    """Sites by filesystem and by location; closed at the end of `async with`.
+    """Sites by filesystem and by deployment; closed at the end of `async with`.
 
     Args:
         here: the workflow's working directory.
@@ -68,14 +68,9 @@ class Reach:
                         return await self._open(location)
         raise Gone(f"{filesystem}: no deployment of {self._companion.path} has such a filesystem now")
 
-    async def on(self, location: str) -> Site:
-        """Return the site of a location, by its name. Raises as `at`."""
-        name = location.split("/")[0]
-        if name in self._companion.deployments:
-            for found in await self._of(name):
-                if found.name == location:
-                    return await self._open(found)
-        raise Gone(f"{location}: no deployment of {self._companion.path} has such a location now")
+    async def all(self, deployment: str) -> list[Site]:
+        """Return the sites of all locations of a deployment. Raises as `at`, for the first that cannot be opened."""
+        return list(await asyncio.gather(*map(self._open, await self._of(deployment))))
 
     async def place(self, site: Site, path: str) -> str | None:
         """Where a replica is at a site, for its store; None when what is seen there is the controller's own file."""

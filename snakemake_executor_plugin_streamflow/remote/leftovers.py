@@ -13,17 +13,28 @@ BESIDE = ".sf-"
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """A job that a deployment's queue was given; `said` is what its submit command printed."""
+
+    job: str
+    deployment: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leftovers:
     """What lies at a location.
 
     Attributes:
-        running: jobs whose processes live.
-        ended: jobs that have a directory and no process.
+        running: jobs whose processes live there.
+        queued: jobs that a queue was given, and that have not ended.
+        ended: jobs with a directory and none of that, as seen from there: another location may share the folder.
         staged: names of half-finished transfers in `.streamflow/in`.
         beside: paths of half-finished transfers beside their final names.
     """
 
     running: tuple[str, ...] = ()
+    queued: tuple[Queued, ...] = ()
     ended: tuple[str, ...] = ()
     staged: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -48,7 +59,8 @@ def look(folders: Iterable[str]) -> str:
     )
     return f"""{{{_RUNS}
 cd .streamflow/jobs && for d in *; do [ -d "$d" ] || continue
-if runs "$d"; then printf 'R %s\\0' "$d"; else printf 'E %s\\0' "$d"; fi; done
+if [ -s "$d/queue" ] && [ ! -s "$d/exit" ]; then printf 'Q %s\\n' "$d"; cat "$d/queue"; printf '\\0'
+elif runs "$d"; then printf 'R %s\\0' "$d"; else printf 'E %s\\0' "$d"; fi; done
 cd ../in && for f in *; do [ ! -e "$f" ] || printf 'S %s\\0' "$f"; done; cd ../..
 {listing}
 }} 2>/dev/null
@@ -57,28 +69,38 @@ true"""
 
 def parse(output: str) -> Leftovers:
     """Read the answer to `look`."""
-    found: dict[str, list[str]] = {"R": [], "E": [], "S": [], "B": []}
-    for line in output.split("\0"):
-        kind, _, name = line.partition(" ")
+    found: dict[str, list[str]] = {kind: [] for kind in "RQESB"}
+    for record in output.split("\0"):
+        kind, _, rest = record.partition(" ")
         if kind in found:
-            found[kind].append(name)
-    return Leftovers(*(tuple(names) for names in found.values()))
+            found[kind].append(rest)
+    queued = [record.split("\n", 2) for record in found["Q"]]
+    return Leftovers(
+        tuple(found["R"]),
+        tuple(Queued(parts[0], parts[1], parts[2]) for parts in queued if len(parts) == 3),
+        tuple(found["E"]),
+        tuple(found["S"]),
+        tuple(found["B"]),
+    )
 
 
-def remove(left: Leftovers) -> str:
-    """Return shell text that ends the jobs, waits for their processes, and removes all of it; prints what it cannot."""
-    jobs = words((*left.running, *left.ended))
-    others = words([*(posixpath.join(".streamflow/in", name) for name in left.staged), *left.beside])
+def end(jobs: Iterable[str]) -> str:
+    """Return shell text that ends jobs which run at the location, and returns when their processes are gone."""
     return f"""{_RUNS}
 cd .streamflow/jobs || exit 1
-for d in {words(left.running)}; do
+for d in {words(jobs)}; do
   runs "$d" || continue
   kill -TERM -- "-$p"; n=0
   while kill -0 -- "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
   kill -KILL -- "-$p"
   for e in $(grep -la "STREAMFLOW_JOB=$d" /proc/[0-9]*/environ); do
     q=${{e#/proc/}}; kill -KILL "${{q%/environ}}"; done
-done 2>/dev/null
-for d in {jobs}; do rm -rf -- "./$d"; done
-cd ../..
-for f in {others}; do case $f in /*) ;; *) f=./$f;; esac; rm -rf -- "$f"; done"""
+done 2>/dev/null; true"""
+
+
+def remove(jobs: Iterable[str], staged: Iterable[str], beside: Iterable[str]) -> str:
+    """Return shell text that removes job directories, mailboxes of queues and transfers; prints what it cannot."""
+    folders = [posixpath.join(".streamflow/jobs", job) for job in jobs]
+    transfers = [posixpath.join(".streamflow/in", name) for name in staged]
+    return f"""rm -rf .streamflow/jobs/.ended-*
+for f in {words([*folders, *transfers, *beside])}; do case $f in /*) ;; *) f=./$f;; esac; rm -rf -- "$f"; done"""

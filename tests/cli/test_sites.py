@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from snakemake_executor_plugin_streamflow.plan import Replica
 
 from ..executor.running import command, environment, processes, run_workflow, wait_until, write_workflow
 from ..servers.docker import DockerEngine, debian_image, docker_engine  # noqa: F401
+from ..servers.slurm import Slurm, slurm  # noqa: F401
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
 from .commands import cli, journal_of
 
@@ -43,6 +45,24 @@ SLEEPERS = """
         output: "near"
         shell: "sleep {SECONDS}; touch {output}"
     """
+QUEUED = """
+    rule all:
+        input: "first", "second"
+    rule one:
+        output: "{n}"
+        threads: 4
+        resources: nodes=3
+        shell: "sleep 1000; touch {output}"
+    """
+SLURM = """\
+version: v1.0
+bindings:
+  - {rule: one, target: {deployment: cluster, service: main}}
+deployments:
+  cluster:
+    type: slurm
+    config: {services: {main: {partition: main}}}
+"""
 SECONDS = str(100_000 + os.getpid())
 
 
@@ -113,15 +133,10 @@ def test_what_a_killed_run_left_is_cleaned_up(
     (work / "in").mkdir()
     (work / "in" / "x.txt").write_text("x")
     jobs = ssh_hosts.root(1) / "root/cli/.streamflow/jobs"
-    with subprocess.Popen(
-        command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as run:
-        try:
-            wait_until(lambda: len(processes(f"sleep\0{SECONDS}")) == 2)
-            wait_until(lambda: "in/x.txt" in cli(work, "data", "ls", code=None).text)
-            assert f"process {run.pid}" in cli(work, "cleanup", code=2).errors
-        finally:
-            run.send_signal(signal.SIGKILL)
+    with killed(work) as run:
+        wait_until(lambda: len(processes(f"sleep\0{SECONDS}")) == 2)
+        wait_until(lambda: "in/x.txt" in cli(work, "data", "ls", code=None).text)
+        assert f"process {run.pid}" in cli(work, "cleanup", code=2).errors
     (job,) = (path.name for path in jobs.iterdir())
     host = f"one/{ssh_hosts.hosts[0]}"
     assert "died" in cli(work, "status").text
@@ -136,7 +151,12 @@ def test_what_a_killed_run_left_is_cleaned_up(
         journal.change_task("failed-1", State.FAILED, location=host, directory="/root/cli/.streamflow/jobs/failed-1")
 
     said = cli(work, "cleanup", "--dry-run", "--json")
-    assert said.data["locations"][host] == {"running": [job], "ended": [], "transfers": ["0a1b", "in/.sf-00ff"]}
+    assert said.data["locations"][host] == {
+        "running": [job],
+        "queued": [],
+        "ended": [],
+        "transfers": ["0a1b", "in/.sf-00ff"],
+    }
     assert len(processes(f"sleep\0{SECONDS}")) == 2
     said = cli(work, "cleanup")
     assert f"{host}: job {job} ended" in said.text
@@ -149,6 +169,22 @@ def test_what_a_killed_run_left_is_cleaned_up(
     with journal_of(work) as journal:
         assert journal.unfinished("") == []
         assert journal.runs()[-1].ended is not None
+
+
+def test_jobs_that_wait_and_run_in_a_queue_are_cancelled(tmp_path: Path, slurm: Slurm) -> None:
+    work = write_workflow(tmp_path, QUEUED, SLURM)
+    with killed(work) as run:
+        wait_until(lambda: sorted(slurm.said("squeue --noheader --format=%T").split()) == ["PENDING", "RUNNING"])
+        run.send_signal(signal.SIGKILL)
+    running, pending = sorted(path.name for path in (work / ".streamflow/jobs").iterdir() if path.name[0] != ".")
+    said = cli(work, "cleanup", "--dry-run", "--json")
+    (there,) = (left for left in said.data["locations"].values() if left["queued"])
+    assert sorted(there["queued"]) == [running, pending]
+    assert len(slurm.said("squeue --noheader").splitlines()) == 2
+    assert "cancelled in its queue" in cli(work, "cleanup").text
+    wait_until(lambda: slurm.said("squeue --noheader --states=PENDING,RUNNING,COMPLETING") == "")
+    assert list((work / ".streamflow/jobs").iterdir()) == []
+    assert "Nothing is left" in cli(work, "cleanup").text
 
 
 def test_containers_of_a_killed_run_are_taken_down(
@@ -208,6 +244,18 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@contextmanager
+def killed(work: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that is killed in the end."""
+    with subprocess.Popen(
+        command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
 
 
 def containers(engine: DockerEngine, label: str) -> int:
