@@ -1,11 +1,12 @@
 """A Snakemake job becomes a task. The only room that knows Snakemake's job objects."""
 
 from . import cache
+from .names import floats
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
 from .prepare import check_protected, prepare
 from .sources import Sources
 from .task import Ensure, Member, Output, Task
-from .translate import Translator, floats, ordered, why_not_direct
+from .translate import Translator, ordered, why_not_direct
 
 __all__ = [
     "LAUNCHER",

@@ -82,7 +82,9 @@ class NestedCommands:
             factory = SpawnedJobArgsFactory(self._seen_from_there())
             factory.get_configfiles_arg = self._configfiles
             own = [f'--{kind}-prefix "$w"/.streamflow/{kind}' for kind in ("conda", "apptainer")]
-            own += [f'--shadow-prefix "$w"/.snakemake --runtime-source-cache-path "${RUNTIME_CACHE}"', _QUIET]
+            if self._workflow.execution_settings.shadow_prefix is None:
+                own.append('--shadow-prefix "$w"/.snakemake')
+            own += [f'--runtime-source-cache-path "${RUNTIME_CACHE}"', _QUIET]
             self._general = " ".join([factory.general_args(common), self._config(), *own])
         return self._general
 
@@ -95,8 +97,8 @@ class NestedCommands:
             w,
             remote_exec=False,
             overwrite_workdir=None,
+            output_settings=_Changed(w.output_settings, verbose=False),
             storage_settings=_Changed(w.storage_settings, shared_fs_usage=frozenset(), assume_common_workdir=True),
-            execution_settings=_Changed(w.execution_settings, shadow_prefix=None),
             deployment_settings=_Changed(w.deployment_settings, conda_prefix=None, apptainer_prefix=None),
             workflow_settings=_Changed(
                 w.workflow_settings, cache=None, wrapper_prefix=f"file:{self._token(local)}/" if local else prefix
@@ -108,13 +110,14 @@ class NestedCommands:
         return f"--configfiles {' '.join(files)}" if files else ""
 
     def _config(self) -> str:
-        """Values that a program has given to Snakemake's API: they are in no argument."""
+        """What Snakemake does not say by itself: how to merge, and values that a program has given to its API."""
         import json
 
         settings = self._workflow.config_settings
-        if settings.config_args or not settings.config:
-            return ""
-        return " --config " + " ".join(quote(f"{name}={json.dumps(value)}") for name, value in settings.config.items())
+        words = ["--replace-workflow-config"] if getattr(settings, "replace_workflow_config", False) else []
+        if settings.config and not settings.config_args:
+            words += ["--config", *(quote(f"{name}={json.dumps(value)}") for name, value in settings.config.items())]
+        return " ".join(words)
 
 
 def _job_args(job: Any) -> str:

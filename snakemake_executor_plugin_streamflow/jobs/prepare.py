@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .translate import name_of
+from .names import name_of
 
 
 async def prepare(job: Any, *, nested: bool) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ SMALL_B = 1 << 20
 MOST = 4000
 MOST_B = 64 << 20
 _IMPORT = re.compile(r"""^[ \t"]*(?:import|from)[ \t]+(\w+)""", re.MULTILINE)
+_WORD = re.compile(r"[\w./+@%~-]+")
+_SCRIPTS = (".py", ".R", ".r", ".jl", ".pl", ".rb", ".sh", ".awk")
 _SKIPPED = frozenset({".git", ".snakemake", ".streamflow", "__pycache__", "node_modules"})
 _FOREIGN = ("pyvenv.cfg", "conda-meta", ".streamflow")
 """A folder that holds one of these is no part of the workflow: an environment, or a site of ours."""
@@ -37,6 +40,7 @@ class Sources:
         """Folders of sources that came from elsewhere: lasting ones, and those of this run."""
         self._fetched: set[str] = set()
         self._looked: set[Any] = set()
+        self._folders: dict[str, list[str]] = {}
 
     def of(self, jobs: Iterable[Any]) -> tuple[str, ...]:
         """Return the paths of all sources; those from elsewhere that these jobs need are fetched first."""
@@ -47,6 +51,33 @@ class Sources:
         if self._found is None:
             self._found = tuple(dict.fromkeys(self._all()))
         return (*self._found, *sorted(self._fetched))
+
+    def mentioned(self, jobs: Iterable[Any]) -> tuple[str, ...]:
+        """Return files that shell commands name without declaring them: scripts, mostly, and what is beside those.
+
+        A script in a folder may need its neighbours (a module that it imports); other files are taken alone.
+        """
+        found: dict[str, None] = {}
+        for job in jobs:
+            for word in dict.fromkeys(_WORD.findall(job.shellcmd or "")):
+                path = os.path.normpath(word)
+                if word == ".":
+                    found.update(dict.fromkeys(self.of(())))
+                if path in self._made or path.startswith(("/", "..", "~")) or path == "." or not os.path.exists(path):
+                    continue
+                if os.path.isfile(path):
+                    found[os.path.abspath(path)] = None
+                folder = path if os.path.isdir(path) else os.path.dirname(path)
+                if folder and (folder == path or path.endswith(_SCRIPTS) or os.access(path, os.X_OK)):
+                    if folder not in self._folders:
+                        self._folders[folder] = [file for file, _ in small_files(folder, self._made)][:MOST]
+                    found.update(dict.fromkeys(self._folders[folder]))
+        return tuple(found)
+
+    @cached_property
+    def _made(self) -> set[str]:
+        """What jobs make."""
+        return {os.path.normpath(str(f)) for job in self._workflow.dag.jobs for f in job.products()}
 
     def modules(self) -> frozenset[str]:
         """Return the names of the modules that Snakefiles and Python scripts import."""
@@ -61,12 +92,11 @@ class Sources:
     def _all(self) -> Iterator[str]:
         workflow = self._workflow
         yield from (path for path in self._declared() if os.path.isfile(path))
-        made = {os.path.normpath(str(f)) for job in workflow.dag.jobs for f in job.products()}
         start, prefix = workflow.workdir_init, local_prefix(workflow.workflow_settings.wrapper_prefix)
         folders = [os.getcwd(), start, *(os.path.dirname(os.path.join(start, path)) for path in self._included())]
         found: dict[str, int] = {}
         for folder in _outermost([*folders, *([prefix] if prefix else [])]):
-            found |= dict(_small_files(folder, made))
+            found |= dict(small_files(folder, self._made))
         if len(found) > MOST or sum(found.values()) > MOST_B:
             total = len(found)
             kept = sorted(found, key=lambda path: (found[path], path))[:MOST]
@@ -120,7 +150,7 @@ class Sources:
                 with suppress(Exception):  # a missing environment.yaml is none; what matters fails at the site
                     cache.get_path(source)
         for folder in self.caches:
-            for path, _ in _small_files(folder, set(), hidden=True):
+            for path, _ in small_files(folder, set(), hidden=True):
                 inside = os.path.relpath(path, folder)
                 if inside.split(os.sep)[0] not in ("file", "snakemake-runtime-cache", "snakemake-git-cache"):
                     self._fetched.add(path)
@@ -135,9 +165,9 @@ def _outermost(folders: Iterable[str]) -> list[str]:
     return kept
 
 
-def _small_files(folder: str, made: set[str], hidden: bool = False) -> Iterator[tuple[str, int]]:
-    """Yield absolute paths of small files and their bytes."""
-    for top, folders, names in os.walk(folder):
+def small_files(folder: str, made: Collection[str], hidden: bool = False) -> Iterator[tuple[str, int]]:
+    """Yield absolute paths of small files below a folder, and their bytes; without what jobs have `made`."""
+    for top, folders, names in os.walk(os.path.abspath(folder)):
         folders[:] = sorted(
             name
             for name in folders

@@ -10,9 +10,11 @@ from typing import Any
 
 from ..model import Request, is_address
 from ..remote.job import Command
+from .direct import renderer
+from .names import floats, is_tbd, name_of
 from .nested import NestedCommands
 from .sources import Sources
-from .task import Ensure, MapPath, Member, Output, Task
+from .task import Ensure, Member, Output, Task
 
 _DEFAULT_MEMORY = "min(max(2*input.size_mb, 1000), 8000)"
 _DEFAULT_DISK = "max(2*input.size_mb, 1000) if input else 50000"
@@ -121,6 +123,8 @@ class Translator:
         sources: tuple[str, ...] = ()
         if not nested:
             members = tuple(self._member(j, self._outputs(j, needed)) for j in jobs)
+            if bound:
+                sources = self._sources.mentioned(jobs)
         else:
             outputs = tuple(o for j in jobs for o in self._outputs(j, needed) if o.home or self._floating)
             threads = max(1, int(request.cores))
@@ -180,82 +184,8 @@ class Translator:
 
     def _member(self, job: Any, outputs: tuple[Output, ...]) -> Member:
         tmpdir = job.resources.get("tmpdir")
-        explicit = tmpdir if isinstance(tmpdir, str) and not _is_tbd(tmpdir) else None
-        return Member(job.rule.name, _renderer(job, self._name), outputs, int(job.threads), explicit)
-
-
-def _renderer(job: Any, name: Callable[[Any], str]) -> Callable[[MapPath, str], Command | None]:
-    from snakemake.shell import shell
-
-    if not job.rule.shellcmd:
-        return lambda path, tmpdir: None
-    executable = str(job.resources.get("shell_exec") or shell.get_executable() or "sh")
-    prefix, suffix = shell._process_prefix, shell._process_suffix
-    files = {str(f): name(f) for f in (*job.input, *job.output, *job.log)}
-    # What a parameter makes of the name of such a file begins with this.
-    folders = {f"{f.storage_object.provider.local_prefix}/" for f in (*job.input, *job.output) if floats(f)}
-    plain = job.shellcmd
-    needs_tmpdir = _is_tbd(job.resources.get("tmpdir")) and _mentions_tmpdir(job)
-
-    def render(path_of: MapPath, tmpdir: str) -> Command:
-        mapped = {f: there for f, ours in files.items() if (there := path_of(ours)) != f}
-        text = plain
-        if mapped or needs_tmpdir:
-            text = _formatted(job, mapped, tmpdir, folders)
-        return Command(text, executable, prefix or "", suffix or "")
-
-    return render
-
-
-def _formatted(job: Any, mapped: Mapping[str, str], tmpdir: str, folders: Iterable[str]) -> str:
-    """The job's command with other paths. A parameter that is or holds such a path changes with it."""
-    from snakemake.iocontainers import Namedlist
-
-    def renamed(value: Any) -> Any:
-        if type(value) in (list, tuple):
-            return type(value)(map(renamed, value))
-        if not isinstance(value, str):
-            return value
-        text = mapped.get(str(value))
-        if text is not None:
-            return text
-        for here, there in mapped.items():
-            if here in value:
-                safe = there.replace("\\", r"\\")
-                value = re.sub(rf"(?<![\w./-]){re.escape(here)}(?![\w.-])", safe, value)
-        for folder in folders:
-            value = value.replace(folder, "")
-        return value
-
-    def cloned(original: Any) -> Any:
-        return Namedlist(toclone=original, custom_map=lambda f: renamed(str(f)))
-
-    resources = Namedlist(toclone=job.resources, custom_map=lambda v: tmpdir if _is_tbd(v) else v)
-    params = Namedlist(toclone=job.params, custom_map=renamed)
-    return str(
-        job.format_wildcards(
-            job.rule.shellcmd,
-            input=cloned(job.input),
-            output=cloned(job.output),
-            log=cloned(job.log),
-            params=params,
-            resources=resources,
-        )
-    )
-
-
-def _mentions_tmpdir(job: Any) -> bool:
-    return "tmpdir" in job.rule.shellcmd or "<TBD>" in (job.shellcmd or "")
-
-
-def floats(f: Any) -> bool:
-    """Whether a file is one of our storage plugin's, so that its bytes need not be at the controller."""
-    return bool(f.is_storage) and hasattr(f.storage_object, "engine_path")
-
-
-def name_of(f: Any) -> str:
-    """The name by which the engine knows a file."""
-    return str(f.storage_object.engine_path) if floats(f) else str(f)
+        explicit = tmpdir if isinstance(tmpdir, str) and not is_tbd(tmpdir) else None
+        return Member(job.rule.name, renderer(job, self._name), outputs, int(job.threads), explicit)
 
 
 def _output(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:
@@ -337,7 +267,7 @@ def _resources(job: Any) -> dict[str, int | str]:
     return {
         name: value
         for name, value in job.resources.items()
-        if not name.startswith("_") and name not in guesses and not _is_tbd(value) and isinstance(value, int | str)
+        if not name.startswith("_") and name not in guesses and not is_tbd(value) and isinstance(value, int | str)
     }
 
 
@@ -380,7 +310,3 @@ def _largest(requests: list[Request]) -> Request:
 def _flagged(f: Any, flag: str) -> bool:
     flags = getattr(f, "flags", None)
     return bool(flags and flags.get(flag))
-
-
-def _is_tbd(value: Any) -> bool:
-    return type(value).__name__ == "TBDString" or value == "<TBD>"

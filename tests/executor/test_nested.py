@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..servers.docker import DockerEngine, debian_image, docker_engine  # noqa: F401
+from ..servers.python_image import python_image  # noqa: F401
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
 from .running import TWO_SITES, again, run_workflow, same_as_local
 
@@ -119,3 +120,22 @@ def test_a_runtime_is_built_at_hosts_that_have_none(tmp_path: Path, ssh_hosts: S
     assert run.text.count("building a Python environment") == 2, "one for each host"
     (run.work / "ran.txt").unlink()
     assert "building" not in again(tmp_path, "--config", "extra=5").text, "a later run finds it"
+
+
+def test_a_runtime_is_built_in_a_container_without_network(
+    tmp_path: Path, docker_engine: DockerEngine, python_image: str
+) -> None:
+    config = f"image: '{python_image}', dockerHost: '{docker_engine.address}', network: [none]"
+    companion = (
+        'version: v1.0\nbindings:\n  - {rule: "*", target: {deployment: box}}\ndeployments:\n'
+        f"  box: {{type: docker, workdir: /root/nested, config: {{{config}}}}}\n"
+    )
+    run = same_as_local(
+        tmp_path,
+        SNAKEFILE.replace('benchmark: "timed.tsv"', ""),
+        "--config",
+        "extra=5",
+        companion=companion,
+        prepare=prepare,
+    )
+    assert "building a Python environment" in run.text

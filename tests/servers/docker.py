@@ -154,13 +154,13 @@ def docker_engine() -> Iterator[DockerEngine]:
 @pytest.fixture(scope="session")
 def busybox_image(docker_engine: DockerEngine) -> str:
     """An image with busybox's commands, and nothing else (no bash)."""
-    return _ensure(docker_engine, BUSYBOX_IMAGE, _busybox_tree, ["ENV PATH=/bin"])
+    return ensure(docker_engine, BUSYBOX_IMAGE, _busybox_tree, ["ENV PATH=/bin"])
 
 
 @pytest.fixture(scope="session")
 def debian_image(docker_engine: DockerEngine) -> str:
     """An image with this machine's bash, GNU tools and procps."""
-    return _ensure(docker_engine, DEBIAN_IMAGE, _gnu_tree, ["ENV PATH=/usr/bin LANG=C.UTF-8", 'CMD ["/bin/bash"]'])
+    return ensure(docker_engine, DEBIAN_IMAGE, _gnu_tree, ["ENV PATH=/usr/bin LANG=C.UTF-8", 'CMD ["/bin/bash"]'])
 
 
 class Tree:
@@ -213,17 +213,27 @@ def _busybox_tree() -> bytes:
 
 def _gnu_tree() -> bytes:
     tree = Tree()
+    add_gnu(tree)
+    return tree.close()
+
+
+def add_gnu(tree: Tree) -> None:
+    """Add this machine's bash and GNU tools."""
     for name in ("bin", "sbin", "lib", "lib64"):
         tree.link(name, "usr/bin" if name == "sbin" else f"usr/{name}")
-    libraries: set[str] = set()
     for name in TOOLS.split():
         if program := shutil.which(name):
             tree.file(f"usr/bin/{name}", Path(program).resolve().read_bytes(), 0o755)
-            libraries |= _libraries(program)
-    for library in sorted(libraries):
-        inside = library if library.startswith("/usr/") else f"/usr{library}"
+            add_libraries(tree, program)
+
+
+def add_libraries(tree: Tree, program: str | Path) -> None:
+    """Add the shared libraries that a program needs."""
+    for library in sorted(_libraries(str(program))):
+        if "/site-packages/" in library:
+            continue
+        inside = f"/usr{library}" if library.startswith("/lib") else library
         tree.file(inside.lstrip("/"), Path(library).resolve().read_bytes(), 0o755)
-    return tree.close()
 
 
 def _libraries(program: str) -> set[str]:
@@ -235,7 +245,8 @@ def _static(program: str) -> bool:
     return not _libraries(program)
 
 
-def _ensure(engine: DockerEngine, image: str, make: Callable[[], bytes], changes: Sequence[str]) -> str:
+def ensure(engine: DockerEngine, image: str, make: Callable[[], bytes], changes: Sequence[str]) -> str:
+    """Make an image, unless it is there, and return its name."""
     with engine.client() as client:
         try:
             client.images.get(image)
