@@ -11,21 +11,8 @@ from .names import floats, is_tbd
 from .task import MapPath
 
 _OWN_NAMES = frozenset(
-    [
-        "self",
-        "string",
-        "input",
-        "output",
-        "params",
-        "wildcards",
-        "threads",
-        "resources",
-        "log",
-        "jobid",
-        "name",
-        "rule",
-        "rulename",
-    ]
+    {"self", "string", "input", "output", "params", "wildcards", "threads", "resources"}
+    | {"log", "jobid", "name", "rule", "rulename"}
 )
 """What Snakemake itself gives to the command of a job, and two that its call has no room for."""
 
