@@ -17,7 +17,7 @@ from ..errors import SiteError, TransferError, Unreachable
 from ..model import Companion, Deployment
 from ..move.entry import Entry, Item
 from ..move.mover import copy
-from ..move.store import Pieces, Store
+from ..move.store import Contents, Pieces, Store
 from ..move.there import There
 from ..remote.quote import quote
 from .data import carry
@@ -188,7 +188,7 @@ class SurvivesFaults:
                 for store in stores:
                     item = Item("evil", top, tuple(entries))
                     with pytest.raises(TransferError):
-                        await store.receive([item], pieces(item))
+                        await store.receive([item], Contents(pieces(item), []))
                     found = await store.stat([top, outside])
                     assert [one.kind for one in found] == ["missing", "missing"], entries
             await place.nothing_left()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import tarfile
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from ..errors import TransferError
 from ..remote.quote import encode, quote, words
 from .entry import Entry, Item, join
-from .store import Pieces
+from .store import Contents
 
 _SUMS = r"""xargs -0 sha1sum <"$n" | LC_ALL=C sed -n 's/^\\\{0,1\}\([0-9a-f]\{40\}\)  .*/\1/p'"""
 
@@ -72,9 +70,8 @@ def placing(stage: str, items: Sequence[Item], path: Callable[[str], str]) -> st
     return "\n".join(lines)
 
 
-async def archive(items: Sequence[Item], pieces: Pieces) -> AsyncIterator[bytes]:
-    """Yield a tar archive of the items, each below its staging name, then the digests that `_placing` checks."""
-    digests: list[str] = []
+async def archive(items: Sequence[Item], contents: Contents) -> AsyncIterator[bytes]:
+    """Yield a tar archive of the items, each below its staging name, then the digests that `placing` checks."""
     names: list[bytes] = []
     pending = bytearray()
     for item, top in zip(items, stage_names(items), strict=True):
@@ -83,11 +80,9 @@ async def archive(items: Sequence[Item], pieces: Pieces) -> AsyncIterator[bytes]
             pending += _header(name, entry)
             if entry.kind == "f":
                 names.append(b"./" + encode(name))
-                digest = hashlib.sha1(usedforsecurity=False)
                 left = entry.size_b
                 while True:
-                    _, piece = await anext(pieces)
-                    digest.update(piece)
+                    _, piece = await anext(contents)
                     left -= len(piece)
                     if len(piece) < 65536:
                         pending += piece
@@ -101,10 +96,8 @@ async def archive(items: Sequence[Item], pieces: Pieces) -> AsyncIterator[bytes]
                     if not left:
                         break
                 pending += bytes(-entry.size_b % 512)
-                digests.append(digest.hexdigest())
-    async for _ in pieces:  # the sender's own checks come after its last byte
-        raise TransferError("more bytes than expected")
-    for name, content in ((".n", b"".join(n + b"\0" for n in names)), (".d", "\n".join(digests).encode())):
+    await contents.end(items[0].target)
+    for name, content in ((".n", b"".join(n + b"\0" for n in names)), (".d", "\n".join(contents.digests).encode())):
         pending += _header(name, Entry("", "f", len(content), 0, 0o600)) + content + bytes(-len(content) % 512)
     pending += bytes(1024)
     yield bytes(pending)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
+from contextlib import aclosing
+from itertools import zip_longest
 from pathlib import Path
 
 from ..errors import TransferError
 from ..remote.job import Found
+from . import blocks
 from .entry import Entry, Item, checked, inside, join
-from .store import Pieces, Store
-
-_PIECE_B = 1 << 20
-_INLINE_B = 1 << 16
+from .store import Contents, Pieces, Store
 
 
 class Here(Store):
@@ -36,31 +37,13 @@ class Here(Store):
     async def list(self, paths: Mapping[str, str]) -> list[Item]:
         return await asyncio.to_thread(lambda: [self._item(source, target) for source, target in paths.items()])
 
-    async def stream(self, items: Sequence[Item]) -> AsyncIterator[tuple[Entry, bytes]]:
-        for item in items:
-            for entry in item.files():
-                path = self.path(join(item.source, entry.name))
-                try:
-                    file = open(path, "rb", buffering=0)  # noqa: ASYNC230, SIM115 - read in a thread when large
-                except OSError as error:
-                    raise TransferError(f"{self.name}: cannot read {path}: {error.strerror}") from error
-                with file:
-                    left = entry.size_b
-                    while True:
-                        want = min(left, _PIECE_B)
-                        try:
-                            piece = file.read(want) if want <= _INLINE_B else await asyncio.to_thread(file.read, want)
-                        except OSError as error:
-                            raise TransferError(f"{self.name}: cannot read {path}: {error.strerror}") from error
-                        if len(piece) < want and not piece:
-                            raise TransferError(f"{self.name}: {path} became shorter while it was read", transient=True)
-                        left -= len(piece)
-                        yield entry, piece
-                        if not left:
-                            break
+    def stream(self, items: Sequence[Item]) -> Contents:
+        digests: list[str] = []
+        return Contents(self._read(items, digests), digests)
 
-    async def receive(self, items: Sequence[Item], pieces: Pieces) -> None:
+    async def receive(self, items: Sequence[Item], contents: Contents) -> None:
         made: list[tuple[str, str]] = []
+        digests: list[str] = []
         try:
             for item in items:
                 checked(item, self.name)
@@ -69,9 +52,14 @@ class Here(Store):
                 os.makedirs(parent, exist_ok=True)
                 beside = os.path.join(parent, f".sf-{secrets.token_hex(6)}{base[-8:] if base.isascii() else ''}")
                 made.append((beside, final))
-                await self._write(item, beside, pieces)
-            async for _ in pieces:  # the sender's own checks come after its last byte
-                raise TransferError(f"{self.name}: more bytes than expected")
+                await self._write(item, beside, contents, digests)
+            await contents.end(self.name)
+            if digests != contents.digests:
+                wrong = _first_difference(items, digests, contents.digests)
+                raise TransferError(
+                    f"{self.name}: {wrong} arrived differently: it changed while it was read, or bytes were lost",
+                    transient=True,
+                )
             for beside, final in made:
                 if os.path.isdir(final) and not os.path.islink(final):
                     shutil.rmtree(final)
@@ -133,7 +121,30 @@ class Here(Store):
             os.chmod(target, entry.mode)
             os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
 
-    async def _write(self, item: Item, beside: str, pieces: Pieces) -> None:
+    async def _read(self, items: Sequence[Item], digests: MutableSequence[str]) -> Pieces:
+        for item in items:
+            for entry in item.files():
+                path = self.path(join(item.source, entry.name))
+                try:
+                    with open(path, "rb", buffering=0) as file:  # noqa: ASYNC230 - read in a thread when large
+                        if entry.size_b > blocks.INLINE_B:
+                            async with aclosing(blocks.read(file.fileno(), entry.size_b, digests.append)) as parts:
+                                async for block in parts:
+                                    yield entry, block
+                            continue
+                        content = file.read(entry.size_b)
+                        if len(content) < entry.size_b:
+                            raise EOFError
+                except EOFError:
+                    raise TransferError(
+                        f"{self.name}: {path} became shorter while it was read", transient=True
+                    ) from None
+                except OSError as error:
+                    raise TransferError(f"{self.name}: cannot read {path}: {error.strerror}") from error
+                digests.append(hashlib.sha1(content, usedforsecurity=False).hexdigest())
+                yield entry, content
+
+    async def _write(self, item: Item, beside: str, contents: Contents, digests: MutableSequence[str]) -> None:
         for entry in item.entries:
             path = join(beside, entry.name)
             if entry.kind == "d":
@@ -142,18 +153,14 @@ class Here(Store):
                 os.symlink(entry.target, path)
             else:
                 left = entry.size_b
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-                with open(fd, "wb", buffering=0) as file:  # noqa: ASYNC230 - written in a thread when large
+                async with blocks.Writer(path) as file:
                     while True:
-                        _, piece = await anext(pieces)
-                        if len(piece) > _INLINE_B:
-                            await asyncio.to_thread(_write_all, file.fileno(), piece)
-                        else:
-                            _write_all(file.fileno(), piece)
+                        _, piece = await anext(contents)
+                        await file.write(piece)
                         left -= len(piece)
                         if not left:
                             break
-                    os.fchmod(file.fileno(), entry.mode)
+                    digests.append(await file.finish(entry.mode))
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
         for entry in reversed(item.entries):
             if entry.kind == "d":
@@ -203,10 +210,10 @@ class Here(Store):
         return Item(source, target, tuple(entries))
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def _first_difference(items: Sequence[Item], mine: Sequence[str], theirs: Sequence[str]) -> str:
+    names = (join(item.target, entry.name) for item in items for entry in item.files())
+    pairs = zip_longest(names, mine, theirs)
+    return next((str(name) for name, a, b in pairs if a != b), items[0].target)
 
 
 def _discard(path: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SiteError, TransferError
 from .entry import Entry, Item
 from .here import Here
-from .store import Pieces, Store
+from .store import Contents, Store
 
 LARGE_B = 8 << 20
 """From here an item travels alone."""
@@ -168,11 +168,11 @@ async def copy(source: Store, items: Sequence[Item], target: Store) -> None:
         else:
             await asyncio.to_thread(target.copy, items, source)
         return
-    pieces = source.stream(items)
+    contents = source.stream(items)
     try:
-        await target.receive(items, pieces)
+        await target.receive(items, contents)
     finally:
-        await pieces.aclose()  # type: ignore[attr-defined]
+        await contents.aclose()
 
 
 async def fan_out(source: Store, items: Sequence[Item], targets: Sequence[Store]) -> list[SiteError | None]:
@@ -182,6 +182,7 @@ async def fan_out(source: Store, items: Sequence[Item], targets: Sequence[Store]
     """
     queues: list[asyncio.Queue[tuple[Entry, bytes] | BaseException | None]] = [asyncio.Queue(4) for _ in targets]
     gone: set[int] = set()
+    contents = source.stream(items)
 
     async def pieces(number: int) -> AsyncIterator[tuple[Entry, bytes]]:
         while (piece := await queues[number].get()) is not None:
@@ -191,7 +192,7 @@ async def fan_out(source: Store, items: Sequence[Item], targets: Sequence[Store]
 
     async def write(number: int, store: Store) -> SiteError | None:
         try:
-            await store.receive(items, pieces(number))
+            await store.receive(items, Contents(pieces(number), contents.digests))
         except SiteError as error:
             return error
         finally:
@@ -203,7 +204,7 @@ async def fan_out(source: Store, items: Sequence[Item], targets: Sequence[Store]
     async def read() -> None:
         end: BaseException | None = None
         try:
-            async for piece in source.stream(items):
+            async for piece in contents:
                 for number, queue in enumerate(queues):
                     if number not in gone:
                         await queue.put(piece)
@@ -217,6 +218,3 @@ async def fan_out(source: Store, items: Sequence[Item], targets: Sequence[Store]
         writers = [group.create_task(write(number, store)) for number, store in enumerate(targets)]
         group.create_task(read())
     return [writer.result() for writer in writers]
-
-
-__all__ = ["LARGE_B", "Mover", "Pieces", "copy", "fan_out"]

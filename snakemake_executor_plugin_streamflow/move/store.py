@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from typing import Self
 
+from ..errors import TransferError
 from ..remote.job import Found
 from .entry import Entry, Item
 
 Pieces = AsyncIterator[tuple[Entry, bytes]]
-"""Contents of the files of some items, in order; an empty file has one empty piece."""
+"""Contents of files, in order; an empty file has one empty piece."""
+
+
+class Contents:
+    """Contents of all files of some items, read once.
+
+    Attributes:
+        digests: SHA-1 (for integrity, not security) of each file, made where it was read; complete at the end.
+    """
+
+    def __init__(self, pieces: Pieces, digests: Sequence[str]) -> None:
+        self.digests = digests
+        self._pieces = pieces
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[tuple[Entry, bytes]]:
+        return self._pieces.__anext__()
+
+    async def end(self, where: str) -> None:
+        """Wait for the checks that the sender makes after its last byte.
+
+        Raises:
+            TransferError: they failed, or more bytes came.
+        """
+        async for _ in self._pieces:
+            raise TransferError(f"{where}: more bytes than expected")
+
+    async def aclose(self) -> None:
+        """Stop reading. Idempotent."""
+        if isinstance(self._pieces, AsyncGenerator):
+            await self._pieces.aclose()
 
 
 class Store(ABC):
@@ -30,19 +64,19 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def stream(self, items: Sequence[Item]) -> Pieces:
+    def stream(self, items: Sequence[Item]) -> Contents:
         """Read the contents of all files of the items, in order, once.
 
-        Raises:
-            TransferError: a file changed, vanished or could not be read; or what arrived is not what was sent.
+        Raises, while it is read:
+            TransferError: a file changed its size, vanished or could not be read.
         """
 
     @abstractmethod
-    async def receive(self, items: Sequence[Item], pieces: Pieces) -> None:
+    async def receive(self, items: Sequence[Item], contents: Contents) -> None:
         """Write the items. Each appears under its target name only when complete, replacing what was there.
 
         Raises:
-            TransferError: it could not be written, or differs. Nothing is left behind.
+            TransferError: it could not be written, or its digests differ. Nothing is left behind.
         """
 
     @abstractmethod

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import posixpath
 import re
 import secrets
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
 from pathlib import PurePosixPath
 
 from ..connect.base import Channel
@@ -19,7 +18,7 @@ from ..remote.quote import decode, encode, quote, words
 from ..remote.shell import Completed, Shell
 from .archive import archive, placing, stage_names
 from .entry import Entry, Item, checked, inside, join
-from .store import Pieces, Store
+from .store import Contents, Pieces, Store
 
 _SMALL_B = 4 << 20
 """Up to here a transfer goes through a shell that stays; above, through a channel of its own."""
@@ -94,36 +93,11 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             items.append(checked(self._parse_list(source, target, done.output), self.name))
         return items
 
-    async def stream(self, items: Sequence[Item]) -> AsyncIterator[tuple[Entry, bytes]]:
-        files = [(item, entry) for item in items for entry in item.files()]
-        total = sum(entry.size_b for _, entry in files)
-        names = [self.path(join(item.source, entry.name)) for item, entry in files]
-        sums: dict[int, str] = {}
-        async with self._shell() as shell:
-            text = _reading(names, total)
-            pieces = shell.fetch(text, total)
-            rest = b""
-            for number, (_, entry) in enumerate(files):
-                left, digest = entry.size_b, hashlib.sha1(usedforsecurity=False)
-                if not left:
-                    yield entry, b""
-                while left:
-                    rest = rest or await anext(pieces)
-                    piece, rest = (rest, b"") if len(rest) <= left else (rest[:left], rest[left:])
-                    left -= len(piece)
-                    digest.update(piece)
-                    yield entry, piece
-                sums[number] = digest.hexdigest()
-            async for _ in pieces:
-                raise AssertionError("fetch gives what was asked for")
-            sent = _DIGEST.findall(shell.last.text)
-        if shell.last.code or sent != list(sums.values()):
-            wrong = [name for name, a, b in zip(names, sent, sums.values(), strict=False) if a != b] or names
-            raise TransferError(
-                f"{self.name}: {wrong[0]} could not be read whole: it changed, or bytes were lost", transient=True
-            )
+    def stream(self, items: Sequence[Item]) -> Contents:
+        digests: list[str] = []
+        return Contents(self._read(items, digests), digests)
 
-    async def receive(self, items: Sequence[Item], pieces: Pieces) -> None:
+    async def receive(self, items: Sequence[Item], contents: Contents) -> None:
         for item in items:
             checked(item, self.name)
         stage = f"{self.workdir}/.streamflow/in/{secrets.token_hex(8)}"
@@ -131,13 +105,13 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         text = placing(stage, items, self.path)
         try:
             if sum(item.size_b for item in items) <= _SMALL_B:
-                data = b"".join([part async for part in archive(items, pieces)])
+                data = b"".join([part async for part in archive(items, contents)])
                 async with self._shell() as shell:
                     done = await shell.feed(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', data)
             elif len(items) == 1 and not items[0].directory:
-                done = await self._pour_file(stage, items[0], pieces)
+                done = await self._pour_file(stage, items[0], contents)
             else:
-                stream = archive(items, pieces)
+                stream = archive(items, contents)
                 done = await self._pour(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', stream)
         except BaseException:
             with contextlib.suppress(SiteError, TimeoutError):
@@ -181,13 +155,33 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             else:
                 self._idle.append(shell)
 
-    async def _pour_file(self, stage: str, item: Item, pieces: Pieces) -> Completed:
+    async def _read(self, items: Sequence[Item], digests: MutableSequence[str]) -> Pieces:
+        files = [(item, entry) for item in items for entry in item.files()]
+        total = sum(entry.size_b for _, entry in files)
+        names = [self.path(join(item.source, entry.name)) for item, entry in files]
+        async with self._shell() as shell:
+            pieces = shell.fetch(_reading(names, total), total)
+            rest = b""
+            for _, entry in files:
+                left = entry.size_b
+                if not left:
+                    yield entry, b""
+                while left:
+                    rest = rest or await anext(pieces)
+                    piece, rest = (rest, b"") if len(rest) <= left else (rest[:left], rest[left:])
+                    left -= len(piece)
+                    yield entry, piece
+            async for _ in pieces:
+                raise AssertionError("fetch gives what was asked for")
+            digests.extend(_DIGEST.findall(shell.last.text))
+        if shell.last.code or len(digests) != len(files):
+            raise TransferError(f"{self.name}: {names[0]} could not be read whole", transient=True)
+
+    async def _pour_file(self, stage: str, item: Item, contents: Contents) -> Completed:
         """Write one large file, hashed on its way to the disk: nothing is read again."""
-        digest = hashlib.sha1(usedforsecurity=False)
 
         async def parts() -> AsyncIterator[bytes]:
-            async for _, piece in pieces:
-                digest.update(piece)
+            async for _, piece in contents:
                 yield piece
 
         (name,), entry = stage_names([item]), item.entries[0]
@@ -197,7 +191,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             f"tee {quote(name)} | sha1sum | sed 's/ .*//'; stat -c %s {quote(name)}",
             parts(),
         )
-        if done.text.split() != [digest.hexdigest(), str(entry.size_b)]:
+        if done.text.split() != [*contents.digests, str(entry.size_b)]:
             room = (await self.ask(f"df -Pk {quote(stage)} | tail -n 1")).text.split()
             full = len(room) > 3 and room[3].isdigit() and int(room[3]) < 1024  # busybox calls it an I/O error
             why = "No space left on device" if full else "bytes were lost"

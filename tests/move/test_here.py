@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from snakemake_executor_plugin_streamflow.connect.base import Channel
 from snakemake_executor_plugin_streamflow.errors import SiteError, TransferError, Unreachable
-from snakemake_executor_plugin_streamflow.move.entry import Entry, Item
+from snakemake_executor_plugin_streamflow.move.entry import Item
 from snakemake_executor_plugin_streamflow.move.here import Here
 from snakemake_executor_plugin_streamflow.move.mover import Mover, copy, fan_out
+from snakemake_executor_plugin_streamflow.move.store import Contents
 from snakemake_executor_plugin_streamflow.move.there import There
 from tests.remote.test_quote import open_shell
 
@@ -65,8 +66,8 @@ def test_one_bad_item_does_not_fail_the_others(stores: tuple[Here, Here, There])
 class Broken(Here):
     """A target whose disk is full after some pieces."""
 
-    async def receive(self, items: Sequence[Item], pieces: AsyncIterator[tuple[Entry, bytes]]) -> None:
-        await anext(pieces)
+    async def receive(self, items: Sequence[Item], contents: Contents) -> None:
+        await anext(contents)
         raise TransferError("full")
 
 

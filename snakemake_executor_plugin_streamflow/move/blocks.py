@@ -1,0 +1,106 @@
+"""Large files of this machine: read, written and hashed in a thread, one block ahead of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, TypeVar
+
+BLOCK_B = 1 << 20
+INLINE_B = 1 << 16
+"""Up to here a thread costs more than it saves."""
+
+T = TypeVar("T")
+
+
+class Beside(Generic[T]):
+    """Blocking calls in a thread, one at a time, while their caller goes on."""
+
+    def __init__(self) -> None:
+        self._call: asyncio.Future[T] | None = None
+
+    def start(self, function: Callable[[], T]) -> None:
+        """Start a call; the result of the one before must have been taken."""
+        assert self._call is None
+        self._call = asyncio.get_running_loop().run_in_executor(None, function)
+
+    async def result(self) -> T | None:
+        """Wait for the call that runs and return, or raise, what it gives; None when there is none."""
+        await self.settled()
+        call, self._call = self._call, None
+        return call.result() if call is not None else None
+
+    async def settled(self) -> None:
+        """Wait until no call runs; a thread cannot be cancelled, so what it works on must stay open until then."""
+        if self._call is not None:
+            await asyncio.wait([self._call])
+
+
+async def read(fd: int, size_b: int, done: Callable[[str], object]) -> AsyncGenerator[bytes, None]:
+    """Yield the content of an open file of a known size in blocks, and tell its SHA-1 when all is read.
+
+    Raises:
+        EOFError: the file is shorter.
+    """
+    digest = hashlib.sha1(usedforsecurity=False)
+
+    def take() -> bytes:
+        block = os.read(fd, min(left, BLOCK_B))
+        digest.update(block)
+        return block
+
+    left, beside = size_b, Beside[bytes]()
+    try:
+        beside.start(take)
+        while left:
+            block = await beside.result()
+            if not block:
+                raise EOFError
+            left -= len(block)
+            if left:
+                beside.start(take)
+            else:
+                done(digest.hexdigest())
+            yield block
+    finally:
+        await beside.settled()
+
+
+class Writer:
+    """Writes one file as its pieces come. Usable once, as a context: on the way out it is closed."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        self._digest = hashlib.sha1(usedforsecurity=False)
+        self._beside = Beside[None]()
+
+    async def __aenter__(self) -> Writer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._beside.settled()
+        finally:
+            os.close(self._fd)
+
+    async def write(self, piece: bytes) -> None:
+        """Write a piece; a large one may be on its way for a while yet. Raises OSError, also of the piece before."""
+        await self._beside.result()
+        if len(piece) > INLINE_B:
+            self._beside.start(lambda: self._put(piece))
+        else:
+            self._put(piece)
+
+    async def finish(self, mode: int) -> str:
+        """Set the mode, and return the SHA-1 of what was written. Raises OSError."""
+        await self._beside.result()
+        os.fchmod(self._fd, mode)
+        return self._digest.hexdigest()
+
+    def _put(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._fd, view) :]
