@@ -19,10 +19,7 @@ from ..remote.shell import Completed, Shell
 from .archive import archive, placing, stage_names
 from .entry import Entry, Item, checked, inside, join
 from .store import Contents, Pieces, Store
-
-_SMALL_B = 4 << 20
-"""Up to here a transfer goes through a shell that stays; above, through a channel of its own."""
-
+from .text import SMALL_B, reading, writing
 
 _DIGEST = re.compile(r"^\\?([0-9a-f]{40})  ", re.MULTILINE)
 
@@ -104,7 +101,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         made = f's={quote(stage)}; mkdir -p "$s" || exit 1\n'
         text = placing(stage, items, self.path)
         try:
-            if sum(item.size_b for item in items) <= _SMALL_B:
+            if sum(item.size_b for item in items) <= SMALL_B:
                 data = b"".join([part async for part in archive(items, contents)])
                 async with self._shell() as shell:
                     done = await shell.feed(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', data)
@@ -160,7 +157,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         total = sum(entry.size_b for _, entry in files)
         names = [self.path(join(item.source, entry.name)) for item, entry in files]
         async with self._shell() as shell:
-            pieces = shell.fetch(_reading(names, total), total)
+            pieces = shell.fetch(reading(names, total), total)
             rest = b""
             for _, entry in files:
                 left = entry.size_b
@@ -187,11 +184,10 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         (name,), entry = stage_names([item]), item.entries[0]
         base = posixpath.dirname(name)
         done = await self._pour(
-            f's={quote(stage)}; mkdir -p "$s"/{base} && cd "$s" || exit 1\n'
-            f"tee {quote(name)} | sha1sum | sed 's/ .*//'; stat -c %s {quote(name)}",
+            f's={quote(stage)}; mkdir -p "$s"/{base} && cd "$s" || exit 1\n{writing(name, entry.size_b)}',
             parts(),
         )
-        if done.text.split() != [*contents.digests, str(entry.size_b)]:
+        if done.code or done.text.split() != contents.digests:
             room = (await self.ask(f"df -Pk {quote(stage)} | tail -n 1")).text.split()
             full = len(room) > 3 and room[3].isdigit() and int(room[3]) < 1024  # busybox calls it an I/O error
             why = "No space left on device" if full else "bytes were lost"
@@ -286,22 +282,3 @@ def _entry(name: str, line: str) -> Entry:
     bits = int(mode, 16)
     kind = "f" if stat.S_ISREG(bits) else "d" if stat.S_ISDIR(bits) else "l" if stat.S_ISLNK(bits) else "?"
     return Entry(name, kind, int(size) if kind == "f" else 0, int(when) * 10**9, stat.S_IMODE(bits))
-
-
-def _reading(names: Sequence[str], total: int) -> str:
-    """Shell text that prints the contents of files and then a digest of each; large ones are hashed meanwhile."""
-    if not names:
-        return ":"
-    if len(names) == 1 and total > _SMALL_B:
-        one = quote(names[0])
-        return f"""t=$(mktemp) || exit 1; trap 'rm -f "$t"' EXIT
-sha1sum <{one} >"$t" & cat <{one} || exit 1; wait; cat "$t" """
-    chunks = [words(names[start : start + 500]) for start in range(0, len(names), 500)]
-    cats = "\n".join(f"cat -- {chunk} || exit 1" for chunk in chunks)
-    sums = "\n".join(f"sha1sum -- {chunk} || exit 1" for chunk in chunks)
-    if total <= _SMALL_B:
-        return f"{cats}\n{sums}"
-    return f"""t=$(mktemp) || exit 1; trap 'rm -f "$t"' EXIT
-{{ {sums}
-}} >"$t" & {cats}
-wait; cat "$t" """
