@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from ..connect.base import Channel, Connector
+from ..connect.queue import Profile
 from ..errors import Unreachable
 from ..model import Location
 from ..move.here import Here
@@ -80,6 +81,9 @@ class Watched(Connector):
     async def locations(self, service: str | None) -> Sequence[Location]:
         return await self.real.locations(service)
 
+    def profile(self, location: Location) -> Profile | None:
+        return self.real.profile(location)
+
     async def open(self, location: Location, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Channel:
         channel = WatchedChannel(self, await self.real.open(location, argv, {**self.env, **(env or {})} or None))
         self.channels.append(channel)
@@ -125,7 +129,7 @@ class WatchedChannel(Channel):
         data = bytes(data)
         if self.broken:
             raise Unreachable("the connection was cut")
-        self.control = self.control or b"sf_start()" in data
+        self.control = self.control or b"sf_start()" in data or b"sf_end()" in data
         self._watched.writes += 1
         self._watched.written_b += len(data)
         if self._in_left is not None:

@@ -141,6 +141,7 @@ class Queue(ABC):
         own_id: a shell word that is the job's id inside of the job.
         directive: what lines for the queue in a batch script start with.
         hosts: shell text that prints the nodes of the job it runs in, one per line.
+        own_session: whether the queue finds processes of a job that have left its process group and session.
         at_once: how many jobs one status or cancel command may name.
         prelude: shell text before the submit commands of one request.
     """
@@ -149,6 +150,7 @@ class Queue(ABC):
     own_id: str
     directive: str
     hosts: str = "hostname"
+    own_session: bool = False
     at_once: int = 200
     prelude: str = ""
 

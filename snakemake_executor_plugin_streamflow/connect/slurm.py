@@ -33,6 +33,8 @@ class SlurmQueue(Queue):
     name = "slurm"
     own_id = "$SLURM_JOB_ID"
     directive = "#SBATCH"
+    own_session = True
+    at_once = 1000
     hosts = 'scontrol show hostnames "$SLURM_JOB_NODELIST"'
     prelude = (
         # What a surrounding job has set would be taken for the wishes of the new one.

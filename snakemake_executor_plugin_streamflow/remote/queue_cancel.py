@@ -90,7 +90,7 @@ class Cancels:
     async def _cancel(self, ids: list[str]) -> dict[str, str]:
         """Try to cancel jobs; return what was said of those for which it failed."""
         lines = [f"if ! e=$({self._queue.cancel(ids)} 2>&1); then"]
-        lines += [f"e=$({self._queue.cancel([one])} 2>&1) || printf 'K %s\\n%s\\n=\\n' '{one}' \"$e\"" for one in ids]
+        lines += [f"e=$({self._queue.cancel([one])} 2>&1) || printf '=K %s\\n%s\\n=\\n' '{one}' \"$e\"" for one in ids]
         try:
             done = await self._lane.ask("\n".join([*lines, "fi"]), ANSWER_S)
         except SiteError as error:

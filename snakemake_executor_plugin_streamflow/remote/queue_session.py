@@ -259,6 +259,8 @@ class QueueSession:
         for job, out in self._out.items():
             verdict = out.tracked.verdict(now) if out.tracked else None
             if isinstance(verdict, SiteError):
+                if out.tracked is not None and out.tracked.requeued:
+                    self._cancels.add(job, out.tracked.id)
                 self._fail(out, type(verdict)(f"{self.location}: job {job}: {verdict}"))
             elif verdict is not None and not out.done.done():
                 out.done.set_result(verdict)

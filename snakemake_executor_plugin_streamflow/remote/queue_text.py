@@ -24,7 +24,7 @@ if ln -s "$q" "$d/owner" 2>/dev/null; then
   [ ! -f "$d/env" ] || {{ . "$d/env"; rm -f "$d/env"; }}
   {hosts}
   trap : TERM INT HUP USR1 USR2
-  sh "$d/script" </dev/null 3>/dev/null >"$d/stdout" 2>"$d/stderr"; c=$?
+  {setsid}sh "$d/script" </dev/null 3>/dev/null >"$d/stdout" 2>"$d/stderr"; c=$?
   [ -s "$d/exit" ] || printf '%s -\\n.\\n' "$c" >"$d/exit"
 elif [ "$(readlink "$d/owner" 2>/dev/null)" = "$q" ]; then : >"$d/requeued"
 fi
@@ -34,27 +34,27 @@ exit "${{c:-0}}"
 
 _SUBMIT = """
 trap '' HUP PIPE; {prelude}
-j={jobs}; mkdir -p {mailbox}
+j={jobs}; mkdir -p {mailbox} 2>/dev/null
 sf_put() { d=$j/$1
   if e=$(mkdir -m 700 "$d" 2>&1); then
     (umask 077; printf '%s' "$2" >"$d/script" && printf '%s' "$3" >"$d/start" && printf '%s' "$4" >"$d/batch" \\
       && { [ -z "$5" ] || printf '%s' "$5" >"$d/env"; }) || { rm -rf "$d"
-      printf 'F %s\\ncannot write %s (disk full?)\\n=\\n' "$1" "$d"; return; }
-  elif [ ! -d "$d" ]; then printf 'F %s\\n%s\\n=\\n' "$1" "$e"; return; fi
+      printf '=F %s\\ncannot write %s (disk full?)\\n=\\n' "$1" "$d"; return; }
+  elif [ ! -d "$d" ]; then printf '=F %s\\n%s\\n=\\n' "$1" "$e"; return; fi
   n=0; until mkdir "$d/submitting" 2>/dev/null || [ -s "$d/queue" ] || [ $n -ge 300 ]; do sleep 0.1; n=$((n+1)); done
   if [ ! -s "$d/queue" ]; then
     e=$(eval "$6" 2>&1 </dev/null); c=$?
-    [ $c = 0 ] || { rm -rf "$d"; printf 'X %s\\n%s\\n=\\n' "$1" "$e"; return; }
+    [ $c = 0 ] || { rm -rf "$d"; printf '=X %s\\n%s\\n=\\n' "$1" "$e"; return; }
     printf '%s\\n%s\\n' {deployment} "$e" >"$d/queue.new" && mv "$d/queue.new" "$d/queue"
   fi
-  printf 'Q %s\\n' "$1"; cat "$d/queue"; echo =; }
+  printf '=Q %s\\n' "$1"; cat "$d/queue"; echo =; }
 """
 # A round that is sent again, because its answer was lost, waits for the queue's answer to the first one.
 
 _LOOK = """
-sf_end() { if [ -e "../$1/requeued" ]; then printf 'R %s\\n=\\n' "$1"
-  elif [ -s "../$1/exit" ]; then printf 'E %s\\n' "$1"; cat "../$1/exit"; echo =
-  else printf 'N %s\\n%s\\n=\\n' "$1" "$(readlink "../$1/owner")"; fi; }
+sf_end() { if [ -e "../$1/requeued" ]; then printf '=R %s\\n=\\n' "$1"
+  elif [ -s "../$1/exit" ]; then printf '=E %s\\n' "$1"; cat "../$1/exit"; echo =
+  else printf '=N %s\\n%s\\n=\\n' "$1" "$(readlink "../$1/owner")"; fi; }
 cd {mailbox} || exit 3
 set -- *; [ ! -e "$1" ] || { for i; do sf_end "$i"; done; rm -f -- "$@"; }
 """
@@ -74,15 +74,18 @@ class Answer:
 
 
 def answers(text: str) -> Iterator[Answer]:
-    """Read answers; what is incomplete is left out."""
+    """Read answers: `=KIND JOB`, lines, `=`. What is between them, or incomplete, is left out."""
     lines: list[str] = []
     for line in text.split("\n"):
-        if line != "=":
-            lines.append(line)
-        elif lines:
-            kind, _, job = lines[0].partition(" ")
-            yield Answer(kind, job, tuple(lines[1:]))
+        if line == "=":
+            if lines:
+                kind, _, job = lines[0].partition(" ")
+                yield Answer(kind, job, tuple(lines[1:]))
             lines = []
+        elif re.match("=[A-Z] ", line):
+            lines = [line[1:]]
+        elif lines:
+            lines.append(line)
 
 
 def submission(spec: JobSpec, profile: Profile, directory: str) -> Submission:
@@ -108,6 +111,7 @@ def submit_round(specs: Iterable[JobSpec], profile: Profile, jobs: str, mailbox:
             directory=quote(directory),
             own_id=queue.own_id,
             id=quote(spec.id),
+            setsid="setsid " if queue.own_session else "",
             mailbox=quote(mailbox),
             hosts=_hosts(queue.hosts) if job.wants.nodes and job.wants.nodes > 1 else ":",
         )
@@ -145,7 +149,7 @@ for i in *; do
   case $i in {quote(run)}-*) continue;; esac
   if [ -s "$i/queue" ] && [ ! -s "$i/exit" ] && [ ! -e "$i/swept" ] && read -r n <"$i/queue" \\
     && [ "$n" = {quote(deployment)} ]; then
-    printf 'O %s\\n' "$i"; cat "$i/queue"; echo =; fi
+    printf '=O %s\\n' "$i"; cat "$i/queue"; echo =; fi
 done; true
 """
 

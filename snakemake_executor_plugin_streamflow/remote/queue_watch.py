@@ -36,7 +36,7 @@ class Tracked:
         since: when it was submitted, or last seen in the queue.
         end: what its exit file says, since `ended_at`.
         seen: the queue's last word, final since `final_at`.
-        requeued: the queue started it a second time, and it did not run again.
+        requeued: the queue put it back after it had run, or started it again; it does not run twice.
         missing: the last status call did not list it.
         said: what the queue itself printed for the job.
     """
@@ -62,6 +62,7 @@ class Tracked:
         if seen is None:
             return
         self.since = now
+        self.requeued |= self.seen.state is State.RUNNING and seen.state is State.PENDING
         self.seen = seen
         if not seen.state.final:
             self.final_at = None
@@ -80,10 +81,10 @@ class Tracked:
 
     def verdict(self, now: float) -> JobEnd | SiteError | None:
         """Return how the job ended; None as long as that is not known."""
-        if self.requeued:
-            return JobInterrupted("it was preempted: the queue put it back")
         if self.end is not None:
             return self._with_exit_file(self.end, now)
+        if self.requeued:
+            return JobInterrupted(f"job {self.id} was put back into the queue after it had been started")
         if self.final_at is not None:
             return self._without_exit_file(now - self.final_at)
         if self.missing and now - self.since > VISIBLE_S:
