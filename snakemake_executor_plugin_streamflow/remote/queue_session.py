@@ -328,6 +328,8 @@ class QueueSession:
         if for_s == 0:
             self._log(f"{error}\nIts jobs stay tracked.")
         if for_s > self._give_up_s:
+            for job in self._out:
+                self.kill(job)  # they will be tried elsewhere
             self._give_up(error)
             return True
         return False
