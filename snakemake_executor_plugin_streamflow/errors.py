@@ -12,6 +12,7 @@ StreamFlowError
     ├── JobInterrupted the place where a job ran was taken away from it
     ├── JobLost        a job started, and nobody can say how it ended
     ├── JobFailed      the user's command failed
+    │   └── JobTimeout it ran for longer than it may
     └── CapacityError  no location can ever satisfy a request
 """
 
@@ -104,6 +105,10 @@ class JobFailed(SiteError):
         self.code = code
         self.stderr = stderr
         self.directory = directory
+
+
+class JobTimeout(JobFailed):
+    """The user's command was ended, with all its processes, because it ran for longer than its `runtime` allows."""
 
 
 class CapacityError(SiteError):

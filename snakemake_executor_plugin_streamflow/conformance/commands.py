@@ -176,6 +176,51 @@ while :; do sleep 1; done"""
 
         place.do(check())
 
+    def test_a_job_over_its_limit_is_ended_with_its_whole_tree(self, place: Place) -> None:
+        async def check() -> None:
+            pids = place.fresh()
+            text = f"""trap '' TERM; echo $$ >{pids}
+setsid sh -c 'trap "" TERM HUP; echo $$ >>{pids}; while :; do sleep 1; done' &
+while :; do sleep 1; done"""
+            ended = await place.run(text, limit_s=1, outputs=[f"{pids}.out"])
+            assert ended.end.over
+            assert ended.code == 137
+            await place.eventually(NO_PROCESS.format(pids), "", timeout_s=1)
+            ended = await place.run("echo clean; exit 3", limit_s=4321)
+            assert (ended.code, ended.stdout, ended.end.over) == (3, b"clean\n", False)
+            await place.eventually("grep -la '[s]leep.4321' /proc/[0-9]*/cmdline || :", "")
+
+        place.do(check())
+
+    def test_the_limit_of_a_job_holds_while_nobody_is_connected(self, place: Place) -> None:
+        async def check() -> None:
+            mark = place.fresh()
+            job = asyncio.create_task(place.site.run(place.job(f"echo $$ >{mark}; sleep 300", limit_s=2)))
+            await place.eventually(f"wc -l <{mark} 2>/dev/null | tr -d ' '", "1")
+            for channel in place.connector.control():
+                await channel.cut()
+            async with asyncio.timeout(30):
+                assert (await job).over
+
+        place.do(check())
+
+    def test_signals_of_the_keyboard_are_not_ignored(self, place: Place) -> None:
+        async def check() -> None:
+            assert (await place.run("kill -INT $$; sleep 5")).code == 130
+            assert (await place.run("sh -c 'kill -INT $$; sleep 5'; echo $?")).stdout == b"130\n"
+
+        place.do(check())
+
+    def test_what_the_shell_leaves_behind_may_finish_writing(self, place: Place) -> None:
+        async def check() -> None:
+            out = place.fresh()
+            ended = await place.run(f"(sleep 0.5; echo late >{out}) & echo soon", outputs=[out])
+            assert (ended.code, ended.stdout) == (0, b"soon\n")
+            assert ended.end.outputs is not None
+            assert [(found.kind, found.size_b) for found in ended.end.outputs] == [("file", 5)]
+
+        place.do(check())
+
     def test_a_hundred_jobs_at_once(self, place: Place) -> None:
         async def check() -> None:
             jobs = [place.job(f"exit {number % 7}") for number in range(100)]

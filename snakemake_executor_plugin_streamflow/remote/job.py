@@ -1,7 +1,8 @@
 """The job directory: what is written there, and what is read back.
 
-`<workdir>/.streamflow/jobs/<id>/`, mode 700, holds `script`, `stdout`, `stderr`, `pid` and `exit`. `exit` holds the
-code and what was found of each output; it is complete when its last line is a full stop.
+`<workdir>/.streamflow/jobs/<id>/`, mode 700, holds `script`, `stdout`, `stderr`, `begun`, `pid`, `code`, `exit`, and
+`over` when the job's time was over. `exit` holds the code and what was found of each output; it is complete when its
+last line is a full stop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import PurePosixPath
 
 from .quote import encode, exports, quote, words
 
+OVER = "it ran into its time limit"
 SCRIPT_LIMIT = 65_000
 """Bytes of one argument, as Snakemake counts them: longer commands are run from a file."""
 
@@ -45,6 +47,7 @@ class JobSpec:
         parents: directories that must exist.
         env: exported; never written to a file.
         resources: what the rule asks for, by Snakemake's names; for queues.
+        limit_s: seconds after which the job is ended with its whole process tree.
         stdin, stdout, stderr: files instead of the job directory's (and /dev/null); relative to `workdir` or absolute.
     """
 
@@ -56,6 +59,7 @@ class JobSpec:
     parents: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, int | str] = field(default_factory=dict)
+    limit_s: int | None = None
     stdin: str | None = None
     stdout: str | None = None
     stderr: str | None = None
@@ -74,27 +78,35 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """How a job ended: its code (128+n after signal n) and its outputs, in the order of the specification.
+    """How a job ended.
 
-    `outputs` is None when the list was too long for an event: read the file `exit`. `reason`: what a queue had to say.
+    Attributes:
+        code: 128+n after signal n.
+        outputs: in the order of the specification; None when the list was too long for an event: read the file `exit`.
+        reason: what is known beyond the code.
+        over: it was ended because it ran for longer than its limit.
     """
 
     code: int
     outputs: tuple[Found, ...] | None = ()
     reason: str = ""
+    over: bool = False
 
 
-_LOOK = """look() {
-for f; do shift
-if [ -d "$f" ]; then m=${m}d; elif [ -f "$f" ]; then m=${m}f; elif [ -e "$f" ]; then m=${m}o; else m=${m}m; continue; fi
-set -- "$@" "$f"; done
-[ $# = 0 ] || t="$t$(stat -L -c '%s %Y %a' -- "$@")
-"; }
+FINISH = r"""
+sf_finish() { m=; t=; eval "$3" 2>>"$1/stderr"; o=; [ "$2" = 0 ] || [ ! -e "$1/over" ] || o='over '
+  e="$2 $o${m:--}$t"; printf '%s\n.\n' "$e" >"$1/exit"; }
+sf_look() { for f; do shift
+    if [ -d "$f" ]; then m=${m}d; elif [ -f "$f" ]; then m=${m}f; elif [ -e "$f" ]; then m=${m}o
+    else m=${m}m; continue; fi
+    set -- "$@" "$f"; done
+  [ $# = 0 ] || { set -- $(stat -L -c '%s %Y %a' -- "$@"); t="$t $*"; }; }
 """
+"""Shell functions. `sf_finish DIRECTORY CODE LOOK`, where LOOK is `look_text`, writes `exit`; its first line is in `e`."""
 
 
 def render(spec: JobSpec) -> str:
-    """Return the text of `script`. It is run by `sh` in a session of its own, with fd 3 = events."""
+    """Return the text of `script`. It is run by `sh` in a session of its own, and leaves the job's code in `code`."""
     lines = [
         "d=${0%/*}",
         "trap : TERM INT HUP",
@@ -115,39 +127,43 @@ def render(spec: JobSpec) -> str:
     redirect = "".join(
         f" {sign}{quote(name)}" for sign, name in (("<", spec.stdin), (">", spec.stdout), ("2>", spec.stderr)) if name
     )
-    lines.append(f"if cd {quote(spec.workdir)}; then run 3>&-{redirect}; c=$?; else c=125; fi")
-    lines.append('m=; t=; set --; exec 2>>"$d/stderr"')
-    if spec.outputs:
-        lines.append(_LOOK + f"cd {quote(spec.workdir)} 2>/dev/null || true")
-        for start in range(0, len(spec.outputs), 200):
-            lines.append(f"look {words(_dashed(o) for o in spec.outputs[start : start + 200])}")
-    lines.append('e="$c ${m:--}\n${t%\n}"')
-    lines.append("""printf '%s\\n.\\n' "$e" >"$d/exit\"""")
-    lines.append("""[ ${#e} -lt 3000 ] || e="$c @\"""")
-    lines.append("""printf 'E %s %s\\n.\\n' "${d##*/}" "$e" >&3""")
+    lines.append(f"if cd {quote(spec.workdir)}; then run{redirect}; c=$?; else c=125; fi")
+    lines.append("""echo $c >"$d/code"; exit $c""")
     return "\n".join(lines) + "\n"
 
 
-def secret_lines(env: Mapping[str, str]) -> str:
-    """Return the shell text that sets the environment of a job; sent through the session, not kept."""
-    return exports(env)
+def look_text(spec: JobSpec) -> str:
+    """Return the calls of `sf_look` that describe the outputs after the job."""
+    if not spec.outputs:
+        return ""
+    calls = [
+        f"sf_look {words(_dashed(o) for o in spec.outputs[start : start + 200])}"
+        for start in range(0, len(spec.outputs), 200)
+    ]
+    return "\n".join([f"cd {quote(spec.workdir)} 2>/dev/null", *calls])
 
 
-def parse_end(lines: Sequence[str], outputs: Sequence[str]) -> JobEnd:
-    """Read an `exit` file's or an event's lines: `CODE FLAGS`, then `SIZE MTIME MODE` for each output that is there."""
-    code, _, flags = lines[0].partition(" ")
+def parse_end(line: str, outputs: Sequence[str]) -> JobEnd:
+    """Read an `exit` file's or an event's line: `CODE [over] FLAGS`, then `SIZE MTIME MODE` of each output there is.
+
+    Raises:
+        ValueError, IndexError: it says something else.
+    """
+    words = line.split()
+    code, over = int(words[0]), words[1] == "over"
+    flags, *numbers = words[1 + over :]
     if flags == "@":
-        return JobEnd(int(code), None)
-    rest = iter(lines[1:])
+        return JobEnd(code, None, OVER if over else "", over)
+    rest = iter(numbers)
     found = []
     for path, flag in zip(outputs, "" if flags == "-" else flags, strict=False):
         if flag == "m":
             found.append(Found(path, "missing"))
             continue
-        size, mtime, mode = next(rest, "").split()
+        size, mtime, mode = int(next(rest, "")), int(next(rest, "")), int(next(rest, ""), 8)
         kind = {"f": "file", "d": "directory"}.get(flag, "other")
-        found.append(Found(path, kind, int(size), int(mtime) * 1_000_000_000, int(mode, 8)))
-    return JobEnd(int(code), tuple(found))
+        found.append(Found(path, kind, size, mtime * 1_000_000_000, mode))
+    return JobEnd(code, tuple(found), OVER if over else "", over)
 
 
 def _dashed(path: str) -> str:

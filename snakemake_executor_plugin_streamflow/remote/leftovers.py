@@ -90,9 +90,9 @@ def end(jobs: Iterable[str]) -> str:
 cd .streamflow/jobs || exit 1
 for d in {words(jobs)}; do
   runs "$d" || continue
-  kill -TERM -- "-$p"; n=0
-  while kill -0 -- "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
-  kill -KILL -- "-$p"
+  kill -TERM "-$p"; n=0
+  while kill -0 "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
+  kill -KILL "-$p"
   for e in $(grep -la "STREAMFLOW_JOB=$d" /proc/[0-9]*/environ); do
     q=${{e#/proc/}}; kill -KILL "${{q%/environ}}"; done
 done 2>/dev/null; true"""

@@ -87,9 +87,9 @@ for d in *; do
   case $d in {quote(run)}-*) continue;; esac
   [ -s "$d/pid" ] && read -r p <"$d/pid" && grep -qa "STREAMFLOW_JOB=$d" "/proc/$p/environ" 2>/dev/null || continue
   printf '%s\n' "$d"
-  kill -TERM -- "-$p"; n=0
-  while kill -0 -- "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
-  kill -KILL -- "-$p"
+  kill -TERM "-$p"; n=0
+  while kill -0 "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
+  kill -KILL "-$p"
   for e in $(grep -la "STREAMFLOW_JOB=$d" /proc/[0-9]*/environ); do
     q=${{e#/proc/}}; kill -KILL "${{q%/environ}}"; done
   rm -rf "$d"

@@ -243,7 +243,8 @@ class QueueSession:
         elif answer.kind == "E":
             try:
                 lines = answer.lines
-                tracked.found_end(parse_end(lines[: lines.index(".")], out.spec.outputs), now)
+                lines.index(".")
+                tracked.found_end(parse_end(lines[0], out.spec.outputs), now)
             except (ValueError, IndexError):
                 self._fail(out, JobLost(f"{self.location}: job {answer.job}: its exit file is damaged: {answer.lines}"))
             if tracked.undecided:

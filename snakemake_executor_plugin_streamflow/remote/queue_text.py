@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..connect.queue import Profile, Submission, Wants
-from .job import JobSpec, render, secret_lines
-from .quote import quote, words
+from .job import FINISH, JobSpec, look_text, render
+from .quote import exports, quote, words
 
 _COMMAND = re.compile(r"\{\{-?\s*streamflow_(command|workdir|environment)\s*-?\}\}")
 
@@ -24,8 +24,8 @@ if ln -s "$q" "$d/owner" 2>/dev/null; then
   [ ! -f "$d/env" ] || {{ . "$d/env"; rm -f "$d/env"; }}
   {hosts}
   trap : TERM INT HUP USR1 USR2
-  {setsid}sh "$d/script" </dev/null 3>/dev/null >"$d/stdout" 2>"$d/stderr"; c=$?
-  [ -s "$d/exit" ] || printf '%s -\\n.\\n' "$c" >"$d/exit"
+  {setsid}sh "$d/script" </dev/null >"$d/stdout" 2>"$d/stderr"; c=$?
+  {finish}sf_finish "$d" "$c" {look}
 elif [ "$(readlink "$d/owner" 2>/dev/null)" = "$q" ]; then : >"$d/requeued"
 fi
 [ ! -d "$d" ] || : >{mailbox}/{id}
@@ -113,9 +113,11 @@ def submit_round(specs: Iterable[JobSpec], profile: Profile, jobs: str, mailbox:
             id=quote(spec.id),
             setsid="setsid " if queue.own_session else "",
             mailbox=quote(mailbox),
+            finish=FINISH,
+            look=quote(look_text(spec)),
             hosts=_hosts(queue.hosts) if job.wants.nodes and job.wants.nodes > 1 else ":",
         )
-        parts = (render(spec), start, batch(profile, directory, spec), secret_lines(spec.env), queue.submit(job))
+        parts = (render(spec), start, batch(profile, directory, spec), exports(spec.env), queue.submit(job))
         lines.append(f"sf_put {quote(spec.id)} {words(parts)}")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..connect.queue import Seen, State
 from ..errors import JobInterrupted, JobLost, SiteError, quote_tail
-from .job import JobEnd
+from .job import OVER, JobEnd
 
 SAY_S = 3.0
 """How long the queue may take to say why a job failed; it matters where something else ended the job."""
@@ -21,7 +21,7 @@ _UNKNOWN = Seen(State.UNKNOWN)
 
 _INTERRUPTED = {State.PREEMPTED: "was preempted", State.NODE_FAILED: "lost its node"}
 _REASONS = {
-    State.TIMED_OUT: "it ran into its time limit",
+    State.TIMED_OUT: OVER,
     State.OUT_OF_MEMORY: "it used more memory than it had asked for",
     State.CANCELLED: "it was cancelled in the queue",
 }
@@ -97,13 +97,13 @@ class Tracked:
         if self.final_at is None:
             patience = SIGNALLED_S if end.code > 128 else SAY_S
             return end if now - self.ended_at > patience or (self.missing and now - self.ended_at > SAY_S) else None
-        return self._interrupted() or JobEnd(end.code, end.outputs, self._reason())
+        return self._interrupted() or JobEnd(end.code, end.outputs, self._reason(), self._over)
 
     def _without_exit_file(self, waited_s: float) -> JobEnd | SiteError | None:
         if interrupted := self._interrupted():
             return interrupted
         if reason := self._reason():
-            return JobEnd(KILLED, (), reason) if waited_s > SAY_S else None
+            return JobEnd(KILLED, (), reason, self._over) if waited_s > SAY_S else None
         if waited_s > FILE_S:
             return JobLost(
                 f"job {self.id} ended ({self.seen.words}) and left no exit file\n{quote_tail(self.said)}".strip()
@@ -113,6 +113,10 @@ class Tracked:
     def _interrupted(self) -> JobInterrupted | None:
         how = _INTERRUPTED.get(self.seen.state)
         return JobInterrupted(f"job {self.id} {how} ({self.seen.words})") if how else None
+
+    @property
+    def _over(self) -> bool:
+        return self.seen.state is State.TIMED_OUT
 
     def _reason(self) -> str:
         reason = _REASONS.get(self.seen.state)

@@ -1,14 +1,14 @@
 """The session: one shell per location through which jobs are started, watched and cancelled.
 
-Text protocol over one channel. We send calls of the functions in `PRELUDE`, one per job; each call ends with the word
-`ok`, so that a call cut off in the middle is never obeyed. The shell and the jobs' wrappers answer with events, each
-written by one system call of less than 4096 bytes, so that they never mix:
+Text protocol over one channel. We send calls of the functions in `_FUNCTIONS`, one per job; each call ends with the
+word `ok`, so that a call cut off in the middle is never obeyed. The shell and the jobs' guards answer with events, each
+one line of less than 4096 bytes, written by one system call, so that they never mix:
 
-    E ID CODE FLAGS ... .    the job ended (`job.parse_end` reads it); `E ID CODE @`: see the file `exit`
-    R ID                     it runs
-    A ID                     there is no such job directory: it never started
-    L ID                     it started, and neither it nor its exit code can be found
-    F ID REASON              it could not be started
+    E ID CODE ...    the job ended (`job.parse_end` reads it); `E ID CODE @`: see the file `exit`
+    R ID             it runs
+    A ID             there is no such job directory: it never started
+    L ID             it started, and neither it nor its exit code can be found
+    F ID REASON      it could not be started
 """
 
 from __future__ import annotations
@@ -16,61 +16,89 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass
 
 from ..connect.base import Channel
 from ..errors import JobLost, SiteError, TransferError, Unreachable
-from .job import JobEnd, JobSpec, parse_end, render, secret_lines
-from .quote import decode, encode, quote, words
+from .job import FINISH, JobEnd, JobSpec, look_text, parse_end, render
+from .quote import decode, encode, exports, quote, words
 
-PRELUDE = r"""
-cd /; unset SSH_CLIENT SSH2_CLIENT; j=%(jobs)s
-sf_end() { e=$(cat "$j/$1/exit"); [ ${#e} -lt 3000 ] || e="${e%%%% *} @
-."
-  printf 'E %%s %%s\n' "$1" "$e"; }
+_FUNCTIONS = (
+    FINISH
+    + r"""
+sf_event() { [ ${#2} -lt 3000 ] || set -- "$1" "${2%% *} @"
+  printf 'E %s %s\n' "$1" "$2" >&3; }
 sf_done() { [ -s "$j/$1/exit" ] && case $(tail -n 1 "$j/$1/exit") in .) true;; *) false;; esac; }
-sf_start() { [ "$4" = ok ] || return 0
+sf_start() { [ "$6" = ok ] || return 0
   if e=$(mkdir -m 700 "$j/$1" 2>&1); then
-    if printf '%%s' "$2" >"$j/$1/script"; then
-      { set -C; : 2>/dev/null >"$j/$1/begun" || exit 0; set +C
-        eval "$3"; STREAMFLOW_JOB=$1; export STREAMFLOW_JOB; setsid sh "$j/$1/script"; c=$?
-        [ -s "$j/$1/exit" ] || { printf '%%s -\n.\n' $c >"$j/$1/exit"; printf 'E %%s %%s -\n.\n' "$1" $c >&3; }
-      } </dev/null 3>&1 >"$j/$1/stdout" 2>"$j/$1/stderr" &
-    else rm -rf "$j/$1"; printf 'F %%s cannot write %%s (disk full?)\n' "$1" "$j/$1"; fi
-  elif [ -d "$j/$1" ]; then sf_check "$1" ok; else printf 'F %%s %%s\n' "$1" "$e"; fi; }
-sf_check() { [ "$2" = ok ] || return 0
-  if [ ! -d "$j/$1" ]; then echo "A $1"; else { sf_watch "$1" & } </dev/null; fi; }
-sf_watch() { n=0
+    printf '%s' "$2" >"$j/$1/script" && if [ "$i" = setsid ]; then
+      (sf_env=$3; export sf_env; exec setsid setsid sh -c "$f i=; j=\$1; set -- \"\$2\" \"\$sf_env\" \"\$3\" \"\$4\"
+        unset sf_env; sf_guard \"\$@\"" sh "$j" "$1" "$4" "$5")
+    else sf_guard "$1" "$3" "$4" "$5" & fi </dev/null 3>&1 >"$j/$1/stdout" 2>"$j/$1/stderr" ||
+      { rm -rf "$j/$1"; printf 'F %s cannot write %s (disk full?)\n' "$1" "$j/$1"; }
+  elif [ -d "$j/$1" ]; then sf_watch "$1" "$4" </dev/null &
+  else printf 'F %s %s\n' "$1" "$e"; fi; }
+sf_guard() { set -C; : 2>/dev/null >"$j/$1/begun" || exit 0; set +C; trap - INT QUIT; trap : TERM HUP
+  [ -z "$4" ] || { sf_limit "$1" "$4" >/dev/null 2>&1 3>&- & g=$!; }
+  (set -- "$1" "$2" "$i" "$j/$1/script"; eval "$2"; STREAMFLOW_JOB=$1; export STREAMFLOW_JOB
+    exec $3 setsid sh "$4" 3>&-); c=$?
+  if [ -e "$j/$1/over" ]; then wait "$g"; elif [ -n "$4" ]; then kill "$g"; fi
+  p=; read -r p 2>/dev/null <"$j/$1/pid"; n=0
+  while [ -n "$p" ] && [ $n -lt 20 ] && kill -0 "-$p" 2>/dev/null; do sleep 0.1; n=$((n+1)); done
+  sf_finish "$j/$1" "$c" "$3"; sf_event "$1" "$e"; }
+sf_watch() { n=0; exec 3>&1
   until sf_done "$1" || [ -s "$j/$1/pid" ] || [ $n -ge 30 ]; do sleep 0.1; n=$((n+1)); done
   if ! [ -s "$j/$1/pid" ] && ! sf_done "$1" && mkdir "$j/$1/begun" 2>/dev/null; then
     mv "$j/$1" "$j/.$1.$$"; rm -rf "$j/.$1.$$"; echo "A $1"; return; fi
   if ! sf_done "$1"; then
     p=; read -r p 2>/dev/null <"$j/$1/pid"; echo "R $1"
     while [ -n "$p" ] && ! sf_done "$1" && kill -0 "$p" 2>/dev/null; do sleep 0.1; done
-    n=0; until sf_done "$1" || [ $n -ge 10 ]; do sleep 0.1; n=$((n+1)); done
+    n=0; until sf_done "$1" || [ $n -ge 60 ]; do sleep 0.1; n=$((n+1)); done
   fi
-  if sf_done "$1"; then sf_end "$1"; elif [ -z "$p" ] && [ ! -d "$j/$1" ]; then echo "A $1"; else echo "L $1"; fi; }
-sf_kill() { [ "$2" = ok ] || return 0
-  { n=0; until [ -s "$j/$1/pid" ] || [ ! -d "$j/$1" ] || [ $n -ge 20 ]; do sleep 0.1; n=$((n+1)); done
-    if ! sf_done "$1" && read -r p 2>/dev/null <"$j/$1/pid"; then
-      kill -TERM -- "-$p" 2>/dev/null; n=0
-      while kill -0 -- "-$p" 2>/dev/null && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
-      kill -KILL -- "-$p" 2>/dev/null
-      for e in $(grep -la "STREAMFLOW_JOB=$1" /proc/[0-9]*/environ 2>/dev/null); do
-        q=${e#/proc/}; q=${q%%%%/environ}; [ "$q" = $$ ] || kill -KILL "$q" 2>/dev/null; done
-    fi; } </dev/null >/dev/null 2>&1 & }
+  if sf_done "$1"; then read -r e <"$j/$1/exit"; sf_event "$1" "$e"
+  elif [ -z "$p" ] && [ ! -d "$j/$1" ]; then echo "A $1"
+  elif [ -s "$j/$1/code" ] && read -r c <"$j/$1/code"; then sf_finish "$j/$1" "$c" "$2"; sf_event "$1" "$e"
+  else echo "L $1"; fi; }
+sf_limit() { trap 'kill $s' TERM; sleep "$2" & s=$!; wait $s || return 0
+  sf_done "$1" || { : >"$j/$1/over"; sf_tree "$1"; }; }
+sf_kill() { [ "$2" = ok ] || return 0; sf_tree "$1" </dev/null >/dev/null 2>&1 & }
+sf_tree() { n=0; until [ -s "$j/$1/pid" ] || [ ! -d "$j/$1" ] || [ $n -ge 20 ]; do sleep 0.1; n=$((n+1)); done
+  ! sf_done "$1" && read -r p 2>/dev/null <"$j/$1/pid" || return 0
+  kill -TERM "-$p" 2>/dev/null; n=0
+  while kill -0 "-$p" 2>/dev/null && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
+  kill -KILL "-$p" 2>/dev/null
+  for e in $(grep -la "STREAMFLOW_JOB=$1" /proc/[0-9]*/environ 2>/dev/null); do
+    q=${e#/proc/}; q=${q%%/environ}; [ "$q" = $$ ] || kill -KILL "$q" 2>/dev/null; done; }
 sf_rm() { for l; do :; done; [ "$l" = ok ] || return 0; (cd "$j" && rm -rf "$@"); }
+"""
+)
+# A job's wrapper (`script`, see `job.render`) leads the job's process group. The guard is outside of it, so that a job
+# may kill its parent and its group. It waits for a while until the group is empty (a process that the shell left behind
+# may still write a log), looks at the outputs and writes `exit`. Should the guard die with its session, `sf_watch` does
+# that from what the wrapper left in `code`. `kill -TERM -PGID` without `--`: dash and busybox take nothing else.
+# Who makes `begun` may begin, or take a job back that a lost session had no time to begin.
+# `grep -a` finds what a job left in sessions of its own; the wrapper itself, in the group, is dead by then.
+
+_PRELUDE = r"""
+cd /; unset SSH_CLIENT SSH2_CLIENT; j=%s
+f=%s
+eval "$f"
+if [ -n "$BASH_VERSION" ]; then i=
+elif env --default-signal=INT,QUIT true 2>/dev/null; then i='env --default-signal=INT,QUIT'; else i=setsid; fi
 echo READY
 """
-# Who makes the directory `begun` may begin, or take a job back that a lost session had no time to begin.
 # Where SSH_CLIENT is set, bash reads ~/.bashrc before every command, which could undo what the deployment's `env` says.
-# `grep -a` finds what a job left in sessions of its own; the wrapper itself, in the group, is dead by then.
+# In the background a shell ignores SIGINT, and so would the jobs. bash can take that back, `env` can where it is GNU's;
+# elsewhere the guard is started in the foreground: the second `setsid` leads a group, so it forks and returns at once.
+
+
+def prelude(jobs: str) -> str:
+    """Return the text that makes a fresh `sh` a session; `jobs` is the folder of the job directories."""
+    return _PRELUDE % (quote(jobs), quote(_FUNCTIONS))
 
 
 _FORGET_AT_ONCE = 50
 """Job directories that are removed by one command."""
-_NOWHERE = PurePosixPath("/")
 
 
 @dataclass(slots=True)
@@ -79,7 +107,6 @@ class Running:
 
     spec: JobSpec
     done: asyncio.Future[JobEnd]
-    parts: list[str] = field(default_factory=list)
 
 
 class Session:
@@ -90,6 +117,7 @@ class Session:
 
     Args:
         gone: tells whether the location is gone for good.
+        looks: whether the outputs are looked at there when a job has ended.
         give_up_s: after so many seconds without a connection the jobs are given up as Unreachable.
     """
 
@@ -101,6 +129,7 @@ class Session:
         log: Callable[[str], None],
         *,
         gone: Callable[[], Awaitable[bool]],
+        looks: bool = True,
         give_up_s: float = 600,
     ) -> None:
         self.location = location
@@ -108,6 +137,7 @@ class Session:
         self._open_shell = open_shell
         self._log = log
         self._gone = gone
+        self._looks = looks
         self._give_up_s = give_up_s
         self._running: dict[str, Running] = {}
         self._channel: Channel | None = None
@@ -118,7 +148,6 @@ class Session:
         self._closed = False
         self._ready = asyncio.Event()
         self.lost = False
-        self._collecting: Running | None = None
 
     async def serve(self) -> None:
         """Keep a connection up while there are jobs; runs until `close`. Started by the owner, in its task group."""
@@ -214,8 +243,9 @@ class Session:
         return sorted(self._ending)
 
     def _start_call(self, spec: JobSpec) -> bytes:
-        call = f"sf_start {quote(spec.id)} {quote(render(spec))} {quote(secret_lines(spec.env))} ok\n"
-        return encode(call)
+        look = look_text(spec) if self._looks else ""
+        parts = (spec.id, render(spec), exports(spec.env), look, "" if spec.limit_s is None else str(spec.limit_s))
+        return encode(f"sf_start {words(parts)} ok\n")
 
     def _send(self, call: bytes, *, start: bool = False) -> None:
         if not self._closed:
@@ -228,7 +258,7 @@ class Session:
             try:
                 if self._closed:
                     return
-                await channel.write(encode(PRELUDE % {"jobs": quote(self._jobs)}))
+                await channel.write(encode(prelude(self._jobs)))
                 # Whatever became of the old calls: a job directory that exists is not started again.
                 orders = [call for call in self._queue if not call[0]]
                 self._queue = [(True, self._start_call(job.spec)) for job in self._running.values()] + orders
@@ -264,13 +294,6 @@ class Session:
                 self._line(decode(line))
 
     def _line(self, line: str) -> None:
-        if self._collecting is not None:
-            if line == ".":
-                complete, self._collecting = self._collecting, None
-                self._ended(complete)
-            else:
-                self._collecting.parts.append(line)
-            return
         kind, _, rest = line.partition(" ")
         if kind == "READY":
             self._ready.set()
@@ -280,12 +303,10 @@ class Session:
         job = self._running.get(name)
         if kind in "EAL":
             self._ending.discard(name)
-        if kind == "E":
-            ended = job or Running(JobSpec(name, _NOWHERE, ()), asyncio.get_running_loop().create_future())
-            ended.parts = [detail]
-            self._collecting = ended
-        elif job is None or job.done.done():
+        if job is None or job.done.done():
             return
+        if kind == "E":
+            self._ended(job, detail)
         elif kind == "A":
             self._send(self._start_call(job.spec), start=True)
         elif kind == "L":
@@ -297,14 +318,11 @@ class Session:
                 TransferError(f"{self.location}: job {name} could not be started: {detail}", transient=True)
             )
 
-    def _ended(self, job: Running) -> None:
-        if not job.done.done():
-            try:
-                job.done.set_result(parse_end(job.parts, job.spec.outputs))
-            except (ValueError, IndexError):
-                job.done.set_exception(
-                    JobLost(f"{self.location}: job {job.spec.id}: its exit file is damaged: {job.parts!r}")
-                )
+    def _ended(self, job: Running, how: str) -> None:
+        try:
+            job.done.set_result(parse_end(how, job.spec.outputs))
+        except (ValueError, IndexError):
+            job.done.set_exception(JobLost(f"{self.location}: job {job.spec.id}: its end cannot be read: {how!r}"))
 
     def _give_up(self, error: SiteError) -> None:
         self.lost = True

@@ -12,7 +12,7 @@ from snakemake_executor_plugin_streamflow.remote.job import Command, Found, JobE
 
 
 def test_an_end_names_each_output() -> None:
-    end = parse_end(["3 fmdo", "5 100 644", "4096 200 755", "0 300 666"], ["a", "b", "c", "d"])
+    end = parse_end("3 fmdo 5 100 644 4096 200 755 0 300 666", ["a", "b", "c", "d"])
     assert end == JobEnd(
         3,
         (
@@ -25,8 +25,15 @@ def test_an_end_names_each_output() -> None:
 
 
 def test_a_long_list_is_asked_for() -> None:
-    assert parse_end(["0 @"], ["a"]).outputs is None
-    assert parse_end(["0 -"], []).outputs == ()
+    assert parse_end("0 @", ["a"]).outputs is None
+    assert parse_end("137 over @", ["a"]) == JobEnd(137, None, over=True)
+    assert parse_end("0 -", []).outputs == ()
+
+
+@pytest.mark.parametrize("line", ["", "x -", "0", "0 f", "0 f 1 2", "0 over", "0 f 1 2 9"])
+def test_an_end_that_is_cut_short_is_an_error(line: str) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        parse_end(line, ["a"])
 
 
 def test_secrets_are_not_in_the_script() -> None:
