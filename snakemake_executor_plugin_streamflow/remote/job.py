@@ -102,7 +102,7 @@ sf_look() { for f; do shift
     set -- "$@" "$f"; done
   [ $# = 0 ] || { set -- $(stat -L -c '%s %Y %a' -- "$@"); t="$t $*"; }; }
 """
-"""Shell functions. `sf_finish DIRECTORY CODE LOOK`, where LOOK is `look_text`, writes `exit`; its first line is in `e`."""
+"""Shell functions. `sf_finish DIRECTORY CODE LOOK`, LOOK being `look_text`, writes `exit` (and its line to `e`)."""
 
 
 def render(spec: JobSpec) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from snakemake_executor_plugin_streamflow.errors import DeployError
 from snakemake_executor_plugin_streamflow.remote import preflight
-from snakemake_executor_plugin_streamflow.remote.job import Command, Found, JobEnd, JobSpec, parse_end, render
+from snakemake_executor_plugin_streamflow.remote.job import OVER, Command, Found, JobEnd, JobSpec, parse_end, render
 
 
 def test_an_end_names_each_output() -> None:
@@ -26,7 +26,7 @@ def test_an_end_names_each_output() -> None:
 
 def test_a_long_list_is_asked_for() -> None:
     assert parse_end("0 @", ["a"]).outputs is None
-    assert parse_end("137 over @", ["a"]) == JobEnd(137, None, over=True)
+    assert parse_end("137 over @", ["a"]) == JobEnd(137, None, OVER, over=True)
     assert parse_end("0 -", []).outputs == ()
 
 
