@@ -12,7 +12,7 @@ from functools import partial
 
 from .config import binding_for
 from .engine import HERE, Engine
-from .errors import DataLost, DeployError, JobFailed, SiteError, quote_tail
+from .errors import DataLost, DeployError, JobFailed, JobTimeout, SiteError, quote_tail
 from .finish import finish
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
 from .model import Binding, Target, is_address
@@ -277,9 +277,12 @@ class Driver:
         where = f"{site.location.name}:{site.directory(task.id)}"
         how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
         message = f"{task.name} {how} at {site.location.name}{f': {end.reason}' if end.reason else ''}."
+        if end.over:
+            message += f" Its rule's `runtime` is {task.resources.get('runtime')} minutes."
         if stderr.strip():
             message += f" Last lines of its stderr:\n{quote_tail(stderr)}"
-        return JobFailed(f"{message}\nThe whole of it: {where}", code=code, stderr=stderr, directory=where)
+        kind = JobTimeout if end.over else JobFailed
+        return kind(f"{message}\nThe whole of it: {where}", code=code, stderr=stderr, directory=where)
 
     # Placement
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from .jobs import Task
+from .model import CONTROLLER
 from .remote.job import Command, JobSpec
 from .remote.quote import quote, words
 from .site import Site
 
+_MINUTE_S = 60
 _THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "VECLIB", "NUMEXPR")
 
 
@@ -50,7 +52,21 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
             made = f"mkdir -p -- {words(folders)} && " if folders else ""
             commands.append(replace(command, text=f"{made}touch -- {words(touched)}", env={}))
     parents = sorted({str(PurePosixPath(place).parent) for place in places} - {"."})
-    return JobSpec(task.id, site.facts.workdir, commands, places, frozenset(updated), parents, env, task.resources)
+    runtime = task.resources.get("runtime")
+    limited = (
+        isinstance(runtime, int) and runtime > 0 and site.location.deployment != CONTROLLER
+    )  # as by the local executor
+    return JobSpec(
+        task.id,
+        site.facts.workdir,
+        commands,
+        places,
+        frozenset(updated),
+        parents,
+        env,
+        task.resources,
+        limit_s=_MINUTE_S * int(runtime or 0) if limited else None,
+    )
 
 
 def restoring(site: Site, task: Task, updated: Sequence[str]) -> str:
