@@ -11,12 +11,12 @@ from dataclasses import asdict
 from typing import Any
 
 from ..journal import State
-from ..model import CONTROLLER
+from ..model import CONTROLLER, is_address
 from ..plan import Dropped
 from .answer import Answer
 from .reach import Reach
 from .sweep import Left, Sweep, deployments_of
-from .workflow import ADDRESS, Workflow
+from .workflow import Workflow
 
 
 def cleanup(given: Namespace) -> Answer:
@@ -33,7 +33,7 @@ def cleanup(given: Namespace) -> Answer:
         tasks, records = journal.unfinished(""), journal.deployments()
         failed = {task.id for run in journal.runs() for task in journal.tasks(run.id) if task.state is State.FAILED}
         files = {path for paths in by_filesystem.values() for path in paths} | {p for t in tasks for p in t.outputs}
-        folders = {posixpath.dirname(path) or "." for path in files if not path.startswith(ADDRESS)}
+        folders = {posixpath.dirname(path) or "." for path in files if not is_address(path)}
         # What is taken down goes with all that is in it.
         down = {record.name for record in records}
         names = deployments_of(companion, by_filesystem, (task.location for task in tasks)) - down - {CONTROLLER}

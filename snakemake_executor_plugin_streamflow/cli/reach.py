@@ -16,11 +16,10 @@ from ..connect.base import Connector
 from ..connect.reattach import Reattached
 from ..errors import DeployError, Gone, SiteError
 from ..journal import DeploymentRecord
-from ..model import CONTROLLER, Companion, Deployment, LocalOptions, Location
+from ..model import CONTROLLER, SCHEME, Address, Companion, Deployment, LocalOptions, Location, is_address
 from ..move.here import Here
 from ..site import Site
 from .terminal import Tell
-from .workflow import ADDRESS
 
 _LIMIT = 4
 
@@ -74,11 +73,11 @@ class Reach:
 
     async def place(self, site: Site, path: str) -> str | None:
         """Where a replica is at a site, for its store; None when what is seen there is the controller's own file."""
-        if path.startswith(ADDRESS):
-            holder, _, inside = path.removeprefix(ADDRESS).partition("/")
-            if await self._holds(site.location, holder):
-                return f"/{inside}"
-            return f".streamflow/at/{holder}/{inside}"
+        if is_address(path):
+            address = Address.parse(path)
+            if await self._holds(site.location, address.holder):
+                return address.path
+            return f".streamflow/at/{address.holder}{address.path}"
         if not path.startswith("/"):
             return path
         return None if site.visible(path) is not None else f".streamflow/abs{path}"
@@ -86,7 +85,7 @@ class Reach:
     async def absolute(self, filesystem: str, path: str) -> str:
         """Return the place of a replica as LOCATION:PATH, or as a path of this machine; "" when that cannot be told."""
         if filesystem == CONTROLLER:
-            return self.home.path(path)
+            return self.home.path(self.home_path(path))
         try:
             site = await self.at(filesystem)
         except SiteError:
@@ -94,11 +93,14 @@ class Reach:
         place = await self.place(site, path)
         return f"{site.location.name}:{site.facts.workdir / place}" if place is not None else self.home.path(path)
 
+    def home_path(self, path: str) -> str:
+        """Where a replica is at the controller."""
+        return f".snakemake/streamflow/at/{path.removeprefix(SCHEME)}" if is_address(path) else path
+
     async def _holds(self, location: Location, holder: str) -> bool:
         """Whether addresses of a holder mean files of that location: those of its first one do."""
-        if holder not in self._companion.deployments:
-            return location.filesystem == holder
-        return (await self._of(holder))[0].filesystem == location.filesystem
+        deployment = self._companion.holder(holder)
+        return deployment is not None and (await self._of(deployment.name))[0].filesystem == location.filesystem
 
     async def _of(self, deployment: str) -> Sequence[Location]:
         if deployment not in self._locations:

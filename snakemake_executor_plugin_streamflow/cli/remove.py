@@ -97,12 +97,13 @@ async def _remove(reach: Reach, replicas: Sequence[Replica]) -> _Removed:
     async def at(filesystem: str, paths: list[str]) -> None:
         try:
             store: Store = reach.home
+            places: list[str | None] = [reach.home_path(path) for path in paths]
             if filesystem != CONTROLLER:
                 site = await reach.at(filesystem)
                 store, places = site.store, [await reach.place(site, path) for path in paths]
-                paths = [place for place in places if place is not None]
-            await store.remove(paths)
-            left = [found.path for found in await store.stat(paths) if found.kind != "missing"]
+            own = [place for place in places if place is not None]
+            await store.remove(own)
+            left = [found.path for found in await store.stat(own) if found.kind != "missing"]
             if left:
                 raise TransferError(f"cannot remove {', '.join(left[:3])}{' and more' if len(left) > 3 else ''}")
         except Gone as error:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SiteError, StreamFlowError, TransferError
-from ..model import CONTROLLER
+from ..files import STAMP
+from ..model import CONTROLLER, SCHEME, is_address
 from ..move.mover import Mover
 from ..plan import Ledger, Replica
 from ..show import counted, duration, size
@@ -22,9 +23,7 @@ from .answer import Answer
 from .data import read
 from .reach import Reach
 from .verify import OK, states
-from .workflow import ADDRESS, Workflow
-
-_STAMP = ".snakemake_timestamp"
+from .workflow import Workflow
 
 
 def get(given: Namespace) -> Answer:
@@ -121,7 +120,7 @@ class _Bringer:
 
     async def _place(self, replica: Replica) -> str:
         if replica.filesystem == CONTROLLER:
-            return replica.path
+            return self._reach.home_path(replica.path)
         place = await self._reach.place(await self._reach.at(replica.filesystem), replica.path)
         if place is None:
             raise TransferError(f"{replica.path} is the controller's own file")
@@ -136,8 +135,8 @@ class _Bringer:
 
 def _target(workflow: Workflow, path: str, to: Path | None) -> Path:
     if to is not None:
-        return to.absolute() / path.removeprefix(ADDRESS).lstrip("/")
-    if path.startswith(ADDRESS):
+        return to.absolute() / path.removeprefix(SCHEME).lstrip("/")
+    if is_address(path):
         raise StreamFlowError(f"{path} has no plain path: say with --to DIR where it shall go")
     return workflow.here / path
 
@@ -145,7 +144,7 @@ def _target(workflow: Workflow, path: str, to: Path | None) -> Path:
 def _dated(replica: Replica, target: Path, when_ns: int) -> Replica:
     """Give what came the time that Snakemake knows it by, 0 for unknown; return the new replica."""
     if when_ns:
-        for path in (target / _STAMP, target) if replica.directory else (target,):
+        for path in (target / STAMP, target) if replica.directory else (target,):
             with suppress(OSError):
                 os.utime(path, ns=(when_ns, when_ns))
     return replace(replica, filesystem=CONTROLLER, mtime_ns=os.stat(target).st_mtime_ns)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import Gone, SiteError
+from ..locate import is_recorded
 from ..model import CONTROLLER
 from ..plan import Dropped, Replica
 from ..remote.job import Found
@@ -71,7 +72,7 @@ async def states(reach: Reach, replicas: Sequence[Replica]) -> tuple[dict[Replic
 
 async def _stat(reach: Reach, filesystem: str, replicas: Sequence[Replica]) -> list[Found]:
     if filesystem == CONTROLLER:
-        return await reach.home.stat([replica.path for replica in replicas])
+        return await reach.home.stat([reach.home_path(replica.path) for replica in replicas])
     site = await reach.at(filesystem)
     places = [await reach.place(site, replica.path) for replica in replicas]
     own = iter(await site.store.stat([place for place in places if place is not None]))
@@ -80,13 +81,7 @@ async def _stat(reach: Reach, filesystem: str, replicas: Sequence[Replica]) -> l
 
 
 def _state(replica: Replica, found: Found) -> str:
-    """A directory is only known to be there: its time says nothing of the files in it."""
-    if found.kind == "missing":
-        return GONE
-    if replica.directory or found.kind == "directory":
-        return OK if replica.directory and found.kind == "directory" else CHANGED
-    same = found.size_b == replica.size_b and found.mtime_ns // 10**9 == replica.mtime_ns // 10**9
-    return OK if same else CHANGED
+    return GONE if found.kind == "missing" else OK if is_recorded(replica, found) else CHANGED
 
 
 def _answer(found: Mapping[Replica, str], problems: Mapping[str, str], repaired: bool) -> Answer:

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Self
 from ..errors import StreamFlowError
 from ..journal import Journal, RunRecord
 from ..journal.alive import is_alive
+from ..model import is_address
 from ..plan import Ledger
 
 if TYPE_CHECKING:
     from ..model import Companion
-
-ADDRESS = "streamflow://"
 
 
 class Workflow:
@@ -85,7 +84,7 @@ class Workflow:
 
     def canonical(self, path: str) -> str:
         """The journal's name of a path: relative to the working directory, absolute outside of it, or an address."""
-        if path.startswith(ADDRESS):
+        if is_address(path):
             return path
         inside = os.path.relpath(self.here / path, self.here)
         return os.path.normpath(self.here / path) if inside.split("/")[0] == ".." else inside
@@ -106,7 +105,7 @@ class Workflow:
                 continue
             below = f"{path.rstrip('/')}/"
             pattern = path if set(text) & set("*?[") else None
-            own = (p for p in known if not p.startswith(ADDRESS))
+            own = (p for p in known if not is_address(p))
             found = [p for p in own if path == "." or p.startswith(below) or (pattern and fnmatchcase(p, pattern))]
             if not found:
                 raise StreamFlowError(f"{text} is not in the journal of {self.here}{_nearest(path, known)}")
