@@ -8,13 +8,11 @@ import time
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import SiteError, StreamFlowError, TransferError
-from ..files import STAMP
+from ..files import Files
 from ..model import CONTROLLER, SCHEME, is_address
 from ..move.mover import Mover
 from ..plan import Ledger, Replica
@@ -40,9 +38,8 @@ def get(given: Namespace) -> Answer:
                 return await _Bringer(reach, ledger, group).bring(targets)
 
         brought = asyncio.run(bring())
-        rest = not any(workflow.alive(run) for run in workflow.journal.runs())
-        if given.to is None and rest:  # a run that goes on keeps a table of its own
-            workflow.journal.apply(brought.replicas)
+        if not any(workflow.alive(run) for run in workflow.journal.runs()):  # one that goes on keeps its own ledger
+            workflow.journal.apply(ledger.changes())
     seconds = time.monotonic() - started
     lines = [f"{targets[path]}  from {source}" for path, source in brought.sources.items()]
     lines += [f"{path}  is here already" for path in brought.here]
@@ -64,7 +61,6 @@ class _Brought:
         self.sources: dict[str, str] = {}
         self.here: list[str] = []
         self.problems: dict[str, str] = {}
-        self.replicas: list[Replica] = []
         self.size_b = 0
 
 
@@ -75,6 +71,7 @@ class _Bringer:
         self._reach = reach
         self._ledger = ledger
         self._group = group
+        self._files = Files(reach.home.root, ledger)
         self._mover = Mover(self._spawn, lambda *_: None)
         self._done = _Brought()
 
@@ -112,9 +109,9 @@ class _Bringer:
                 return
             self._done.sources[path] = filesystem
             self._done.size_b += items[0].size_b
-            before = self._ledger.get(path, CONTROLLER)
-            when_ns = before.mtime_ns if before else replica.made_ns
-            self._done.replicas.append(_dated(replica, target, when_ns))
+            if target == self._home(path):  # with the time that Snakemake knows it by
+                before = self._ledger.get(path, CONTROLLER)
+                self._files.arrived(path, replica.version, replica.made_ns or (before.mtime_ns if before else 0))
 
         await asyncio.gather(*map(one, replicas))
 
@@ -139,12 +136,3 @@ def _target(workflow: Workflow, path: str, to: Path | None) -> Path:
     if is_address(path):
         raise StreamFlowError(f"{path} has no plain path: say with --to DIR where it shall go")
     return workflow.here / path
-
-
-def _dated(replica: Replica, target: Path, when_ns: int) -> Replica:
-    """Give what came the time that Snakemake knows it by, 0 for unknown; return the new replica."""
-    if when_ns:
-        for path in (target / STAMP, target) if replica.directory else (target,):
-            with suppress(OSError):
-                os.utime(path, ns=(when_ns, when_ns))
-    return replace(replica, filesystem=CONTROLLER, mtime_ns=os.stat(target).st_mtime_ns)

@@ -233,3 +233,19 @@ def ask(work: Path, answer: str, *args: str) -> str:
     os.close(ours)
     os.close(theirs)
     return text.decode()
+
+
+def test_files_that_float_come_home_with_the_times_that_snakemake_knows(tmp_path: Path) -> None:
+    floating = ("--default-storage-provider", "streamflow", "--default-storage-prefix", "streamflow://")
+    shared = ("persistence", "software-deployment", "sources", "source-cache", "software-deployment-cache")
+    options = (*floating, "--shared-fs-usage", *shared)
+    run = run_workflow(tmp_path, SNAKEFILE, TWO_SITES, *options, prepare=prepare)
+    assert not (run.work / PARTS[0]).exists()
+    assert where(run.work, PARTS[0]) == ["one", "two"]
+    cli(run.work, "data", "get", "results")
+    assert (run.work / "results/folder/sub/x").read_text() == "x\n"
+    assert where(run.work, "results/folder") == ["controller", "one", "two"]
+    cli(run.work, "data", "verify")
+    assert "Nothing to be done" in again(tmp_path, *options, "--dry-run").text
+    cli(run.work, "data", "rm", "results", "--yes")
+    assert "Nothing to be done" in again(tmp_path, *options, "--dry-run").text, "the controller has all of it"
