@@ -85,7 +85,7 @@ def _run_text(
     now = time.time()
     began = f"Run {run.id}, begun {moment(run.started)}"
     how = {
-        "running": f"goes on since {duration(now - run.started)} (process {run.pid} on {run.host})",
+        "running": f"has run for {duration(now - run.started)} (process {run.pid} on {run.host})",
         "ended": f"took {duration((run.ended or run.started) - run.started)}",
         "died": "died: it has no end and no process",
     }[state]

@@ -36,7 +36,7 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
         write_run(journal, "r1", time.time())  # this process is the run
         said = cli(tmp_path, "status")
         data = cli(tmp_path, "status", "--json").data
-    assert "goes on since" in said.text
+    assert "has run for" in said.text
     assert "r1-2-align-1" in said.text, "what runs is listed"
     assert "box/0:/w/.streamflow/jobs/r1-5-align-1/stderr" in said.text
     assert "cleanup" not in said.text
