@@ -43,8 +43,8 @@ class Tally:
 class Driver:
     """Runs tasks at locations.
 
-    `submit`, `settle`, `finish` and `stop` may be called from any thread; `done` is called on the loop, once for each
-    task, with the error when it failed.
+    `submit`, `settle`, `discard`, `finish` and `stop` may be called from any thread; `done` is called on the loop,
+    once for each task, with the error when it failed.
     """
 
     def __init__(self, engine: Engine, *, done: Done, keep_incomplete: bool) -> None:
@@ -67,6 +67,16 @@ class Driver:
     def settle(self, paths: Sequence[str]) -> None:
         """Note that Snakemake has accepted, and touched, outputs."""
         self._engine.loop.call_soon_threadsafe(self._engine.files.settle, paths)
+
+    def discard(self, paths: Sequence[str]) -> None:
+        """Remove files at sites that Snakemake has removed here."""
+        engine = self._engine
+
+        async def remove() -> None:
+            for path in map(engine.files.canonical, paths):
+                await engine.errands.remove(path)
+
+        asyncio.run_coroutine_threadsafe(remove(), engine.loop)
 
     def check_nested(self, needs: Mapping[Sequence[Target], Sequence[str]], modules: Collection[str]) -> list[str]:
         """Bring up what tasks that need Snakemake may run on, and return what is wrong there, with the rules' names.

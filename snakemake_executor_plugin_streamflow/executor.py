@@ -31,6 +31,8 @@ class Executor(RealExecutor):
 
     def __post_init__(self) -> None:
         self._jobs: dict[str, Any] = {}
+        self._temporary: set[str] = set()
+        self._doubtful: set[str] = set()
         self._companion = self._read_companion()
         self._check_rules()
 
@@ -38,6 +40,7 @@ class Executor(RealExecutor):
         from .jobs import cache
 
         driver, translator = self._started()
+        self._discard()
         tasks = []
         for job in jobs:
             self.run_job_pre(job)
@@ -78,12 +81,23 @@ class Executor(RealExecutor):
         if self._driver is not None and not self._floating:
             members = job.jobs if job.is_group() else (job,)
             self._driver.settle([str(f) for member in members for f in member.output])
+            self._temporary.update(str(f) for member in members for f in member.output if f.flags.get("temp"))
+            self._doubtful.update(str(f) for member in members for f in (*member.input, *member.output))
+
+    def _discard(self) -> None:
+        """Have sites remove what Snakemake has removed here because no job needs it any more."""
+        gone = {path for path in self._temporary & self._doubtful if not os.path.lexists(path)}
+        self._doubtful.clear()
+        self._temporary -= gone
+        if gone and self._driver is not None:
+            self._driver.discard(sorted(gone))
 
     def cancel(self) -> None:
         self._stop()
 
     def shutdown(self) -> None:
         if self._driver is not None:
+            self._discard()
             self._driver.finish()
         self._stop()
 
@@ -241,6 +255,8 @@ class Executor(RealExecutor):
         logs = [
             output.path for output in task.outputs() if output.log and task.floating and os.path.exists(output.path)
         ]
+        if info.job.is_group():  # of a group Snakemake shows no message
+            self.logger.error(message)
         self.report_job_error(info, msg=message, aux_logs=logs)
 
     def _stop(self) -> None:

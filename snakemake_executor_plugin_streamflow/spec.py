@@ -43,7 +43,7 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
             for name in _THREADS
         }
         own |= {name: tmpdir for name in ("TMPDIR", "TMP", "TEMPDIR", "TEMP")}
-        commands.append(replace(command, env=own))
+        commands.append(replace(command, env=own, name=member.name if len(task.members) > 1 else ""))
         touched = [
             f"{path_of(o.path)}{'/.snakemake_timestamp' if o.directory else ''}" for o in member.outputs if o.touch
         ]

@@ -26,6 +26,7 @@ class Command:
         shell: what Snakemake would use; its base name when that path does not exist at the location.
         prefix, suffix: `shell.prefix` and `shell.suffix`.
         env: for this command alone; not secret.
+        name: the rule that failed, when this fails; said on stderr, unless "".
     """
 
     text: str
@@ -33,6 +34,7 @@ class Command:
     prefix: str = ""
     suffix: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def render(spec: JobSpec) -> str:
         body = _run(command, number, "exec " if command.env else "")
         if command.env:
             body = f"(\n{exports(command.env)}{body}\n)"
-        lines.append(body + " || return $?")
+        said = f"echo {quote(f'Rule {command.name} failed.')} >&2; " if command.name else ""
+        lines.append(f"{body} || {{ c=$?; {said}return $c; }}" if said else f"{body} || return $?")
     lines.append("}")
     redirect = "".join(
         f" {sign}{quote(name)}" for sign, name in (("<", spec.stdin), (">", spec.stdout), ("2>", spec.stderr)) if name

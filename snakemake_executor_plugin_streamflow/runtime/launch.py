@@ -5,7 +5,19 @@ import os
 import pathlib
 import sys
 
-_HOLLOW = ("Shutting down, this", "Exiting because a job", "Storing output in storage", "Elapsed time", "Complete log")
+# What says nothing of the job would push what does out of the last lines that a user gets to see.
+_HOLLOW = (
+    *("Building DAG", "Using shell", "Select jobs", "Execute ", "Storing output in storage", "Elapsed time"),
+    *("Shutting down, this", "Exiting because a job", "Complete log", "At least one job did not complete"),
+)
+
+
+def tell(record: logging.LogRecord) -> bool:
+    """Say which rule failed, which Snakemake does not with the quietness that hides all else; let other errors pass."""
+    rule = getattr(record, "rule_name", None)
+    if rule is not None and record.levelno >= logging.ERROR:
+        print(f"Error in rule {rule}.", file=sys.stderr, flush=True)
+    return not record.getMessage().removeprefix("WorkflowError:\n").startswith(_HOLLOW)
 
 
 def start() -> None:
@@ -14,8 +26,7 @@ def start() -> None:
 
     if cache := os.environ.pop("STREAMFLOW_SOURCE_CACHE", None):
         workflow.Workflow.source_cache_path = property(lambda self: pathlib.Path(cache))  # else it is a fresh folder
-    # What says nothing of the job would push what does out of the last lines that a user gets to see.
-    logging.getLogger("snakemake.logging").addFilter(lambda record: not record.getMessage().startswith(_HOLLOW))
+    logging.getLogger("snakemake.logging").addFilter(tell)
     sys.argv[0] = "snakemake"
     cli.main(sys.argv[1:])
 
