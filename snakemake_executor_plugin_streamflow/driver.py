@@ -50,6 +50,7 @@ class Driver:
     def __init__(self, engine: Engine, *, done: Done, keep_incomplete: bool) -> None:
         self.tally = Tally()
         self._engine = engine
+        engine.sites.returned = self._pump
         self._log = engine.log
         self._done = done
         self._keep_incomplete = keep_incomplete

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,6 +23,11 @@ _STRIKES = 3
 """Failures in a row after which a location is set aside."""
 _PAUSE_S = 60.0
 """How long a deployment that could not be brought up is not tried again."""
+_RETURN_S = (15.0, 300.0)
+"""Before what does not answer is asked again: at first, and at most."""
+_LOOK_S = 30.0
+"""Between two looks for locations that are new, or have come back."""
+_ANSWER_S = 30.0
 _CLOSE_S = 4.0
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
@@ -30,11 +36,16 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 class Sites:
     """All sites that are up, by the name of their location.
 
+    What does not answer is asked again from time to time, as long as the run lasts.
+
     Args:
         here: the workflow's directory at the controller.
         key: stable name of the workflow.
         limit: transfers at once for each location.
         spawn: starts a task that the run owns.
+
+    Attributes:
+        returned: called when a location can be used (again) without anybody having asked for it.
     """
 
     def __init__(
@@ -59,6 +70,10 @@ class Sites:
         self._failed_at: dict[Target, float] = {}
         self._was_up: set[Target] = set()
         self._aside: set[str] = set()
+        self._awaited: set[object] = set()
+        self._told: dict[Target, str] = {}
+        self._closed = False
+        self.returned: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
@@ -73,10 +88,14 @@ class Sites:
     async def open(self, targets: Iterable[Target]) -> None:
         """Bring up the deployments of all targets, at once; one that works is enough.
 
+        Where one is up, nobody waits for those that have failed.
+
         Raises:
             DeployError, Unreachable: none works.
         """
         wanted = list(dict.fromkeys(replace(target, locations=1) for target in targets))
+        if any(self._is_up(target) for target in wanted):
+            wanted = [target for target in wanted if not self._is_awaited(target)]
         results = await asyncio.gather(*map(self._open, wanted), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         for error in errors:
@@ -130,21 +149,33 @@ class Sites:
             return False
         site.strikes += 1
         if isinstance(error, Unreachable | JobLost) and site.session.lost:
-            del self._sites[name]
-            self._placement.remove(name)
-            if not site.in_place:
-                self._ledger.drop_filesystem(site.location.filesystem)
-            self._spawn(self._abandon(site))
+            self._log.warning(f"{name} is lost: {error}")
+            self._lose(site)
         elif site.strikes >= _STRIKES and name not in self._aside:
             self._aside.add(name)
             self._placement.set_aside(name)
+            self._log.warning(f"{name} is set aside: {error}")
+            self._await(site, partial(self._answers, site))
         else:
             return False
-        self._log.warning(f"{name} is set aside: {error}")
         return True
+
+    def _lose(self, site: Site) -> None:
+        location = site.location
+        del self._sites[location.name]
+        self._placement.remove(location.name)
+        if not site.in_place:
+            self._ledger.drop_filesystem(location.filesystem)
+        self._spawn(self._abandon(site))
+        if not any(
+            (s.location.deployment, s.location.service) == (location.deployment, location.service) for s in self
+        ):
+            what = f", service {location.service}," if location.service else ""
+            self._log.warning(f"deployment {location.deployment}{what} has no location left")
 
     async def close(self) -> list[str]:
         """Close all; return a message for whatever may still run."""
+        self._closed = True
         opening = [task for task in self._opening.values() if not task.done()]
         for task in opening:
             task.cancel()
@@ -168,6 +199,14 @@ class Sites:
         if task is None:
             task = self._opening[target] = asyncio.create_task(self._open_locations(target))
         return await asyncio.shield(task)
+
+    def _is_up(self, target: Target) -> bool:
+        task = self._opening.get(target)
+        done = task is not None and task.done() and not task.cancelled() and task.exception() is None
+        return done and task is not None and self._any_up(task.result())
+
+    def _is_awaited(self, target: Target) -> bool:
+        return target in self._awaited and not self._is_up(target)
 
     def _any_up(self, sites: Iterable[Site]) -> bool:
         names = (site.location.name for site in sites if self._sites.get(site.location.name) is site)
@@ -194,36 +233,107 @@ class Sites:
                 raise errors[0] if errors else DeployError(f"deployment {deployment.name} has no location")
         except SiteError as error:
             self._failed_at[target] = time.monotonic()
-            self._log.warning(f"deployment {deployment.name} cannot be used: {error}")
+            if self._told.get(target) != str(error):
+                self._told[target] = str(error)
+                self._log.warning(f"deployment {deployment.name} cannot be used: {error}")
+            if error.transient:
+                self._await(target, partial(self._opens, target))
             raise
+        if target not in self._was_up and not connector.on_controller:
+            self._spawn(self._watch(target))
         self._was_up.add(target)
+        self._told.pop(target, None)
         for left_out in errors:
             self._log.warning(f"deployment {deployment.name}: a location is left out: {left_out}")
         if deployment.limits != Limits():
             self._placement.limit(deployment.name, deployment.limits)
         for site in sites:
-            if site.location.name not in self._sites:
-                self._sites[site.location.name] = site
-                self._spawn(site.session.serve())
-                self._placement.add(site.location, None, getattr(connector.options, "jobs", None))
-            elif self._sites[site.location.name] is not site:
-                self._spawn(self._abandon(site))  # somebody else opened it meanwhile
+            self._take(site)
         self._log.info(f"deployment {deployment.name} is up: {', '.join(site.location.name for site in sites)}")
         return sites
+
+    def _take(self, site: Site) -> None:
+        known = self._sites.get(site.location.name)
+        if known is None and not self._closed:
+            self._sites[site.location.name] = site
+            self._spawn(site.session.serve())
+            self._placement.add(site.location, None, getattr(site.connector.options, "jobs", None))
+        elif known is not site:
+            self._spawn(self._abandon(site))  # somebody else opened it meanwhile
 
     async def _open_site(self, connector: Connector, location: Location, target: Target) -> Site:
         known = self._sites.get(location.name)
         if known is not None:
-            if known.location.name in self._aside:
-                self._aside.discard(known.location.name)
-                known.strikes = 0
-                self._placement.restore(known.location.name)
+            self._restore(known)
             return known
         if target.workdir is not None:
             location = replace(location, workdir=target.workdir)
         return await Site.open(
             connector, location, here=self._here, key=self._key, limit=self._limit, log=self._log.warning, sweep=True
         )
+
+    def _restore(self, site: Site) -> None:
+        if site.location.name in self._aside:
+            self._aside.discard(site.location.name)
+            site.strikes = 0
+            self._placement.restore(site.location.name)
+
+    # What comes back
+
+    def _await(self, what: object, attempt: Callable[[], Awaitable[bool]]) -> None:
+        """Make an attempt again and again, until it succeeds."""
+        if what not in self._awaited and not self._closed:
+            self._awaited.add(what)
+            self._spawn(self._repeat(what, attempt))
+
+    async def _repeat(self, what: object, attempt: Callable[[], Awaitable[bool]]) -> None:
+        delay, longest = _RETURN_S
+        try:
+            while True:
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, longest)
+                with suppress(SiteError, TimeoutError):
+                    if await attempt():
+                        break
+        finally:
+            self._awaited.discard(what)
+        self.returned()
+
+    async def _opens(self, target: Target) -> bool:
+        """Whether a deployment that could not be brought up can be now."""
+        await self._open(target)
+        return True
+
+    async def _watch(self, target: Target) -> None:
+        """Take what a deployment has more than before: new locations, and those that were left out or lost."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            connector = self._lifecycle.connectors().get(target.deployment)
+            if connector is None:
+                continue
+            with suppress(SiteError):
+                found = await connector.locations(target.service)
+                fresh = [location for location in found if location.name not in self._sites]
+                opened = await asyncio.gather(
+                    *(self._open_site(connector, location, target) for location in fresh), return_exceptions=True
+                )
+                for site in opened:
+                    if isinstance(site, Site):
+                        self._log.info(f"{site.location.name} is up")
+                        self._take(site)
+                        self.returned()
+
+    async def _answers(self, site: Site) -> bool:
+        """Whether a location that was set aside does simple things; when it is gone, there is nothing to wait for."""
+        name = site.location.name
+        if self._sites.get(name) is site and name in self._aside:
+            async with asyncio.timeout(_ANSWER_S):
+                done = await site.shells.ask("f=.streamflow/in/probe-$$; echo x >$f && rm $f")
+            if done.code:
+                return False
+            self._restore(site)
+            self._log.info(f"{name} is used again")
+        return True
 
     async def _abandon(self, site: Site) -> None:
         for problem in await _close(site):

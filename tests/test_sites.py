@@ -1,0 +1,146 @@
+"""Locations that come and go."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from snakemake_executor_plugin_streamflow import sites
+from snakemake_executor_plugin_streamflow.connect import ssh
+from snakemake_executor_plugin_streamflow.engine import Engine
+from snakemake_executor_plugin_streamflow.errors import Unreachable
+from snakemake_executor_plugin_streamflow.model import Companion, Deployment, LocalOptions, SshOptions, Target
+
+from .servers.ssh import SshHosts, ssh_hosts  # noqa: F401
+
+RUN = "a run"
+
+
+def engine_for(tmp_path: Path, *deployments: Deployment) -> Engine:
+    companion = Companion(tmp_path / "streamflow.yml", deployments={one.name: one for one in deployments})
+    engine = Engine(companion, tmp_path, log=logging.getLogger(RUN))
+    engine.launch()
+    return engine
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    monkeypatch.setattr(sites, "_RETURN_S", (0.3, 1.0))
+    monkeypatch.setattr(sites, "_LOOK_S", 0.5)
+    monkeypatch.setattr(ssh, "PROBE_S", 0.5)
+    with caplog.at_level(logging.INFO, RUN):
+        yield caplog
+
+
+def until(condition: Callable[[], object], timeout_s: float = 20) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_hosts_that_are_down_are_used_once_they_answer(
+    tmp_path: Path, ssh_hosts: SshHosts, soon: pytest.LogCaptureFixture
+) -> None:
+    options = SshOptions(
+        nodes=tuple(ssh_hosts.hosts[:2]),
+        username="root",
+        ssh_key=str(ssh_hosts.key),
+        known_hosts=str(ssh_hosts.known_hosts),
+        config_file="/dev/null",
+        connect_timeout=2,
+        retries=1,
+    )
+    engine = engine_for(tmp_path, Deployment("lab", "ssh", options, workdir=PurePosixPath("/root/work")))
+    returned: list[float] = []
+    engine.sites.returned = lambda: returned.append(time.monotonic())
+    try:
+        ssh_hosts.stop(2)
+        engine.wait(engine.sites.open([Target("lab")]))
+        assert len(list(engine.sites)) == 1
+        time.sleep(1)
+        assert not returned
+        ssh_hosts.start(2)
+        until(lambda: returned)
+        assert len(list(engine.sites)) == 2
+        assert sum("left out" in record.message for record in soon.records) == 1, "said once"
+        returned.clear()
+
+        async def lose() -> None:
+            site = engine.sites[f"lab/{ssh_hosts.hosts[1]}"]
+            site.session.lost = True
+            assert engine.sites.strike(site, Unreachable("it is gone"))
+
+        engine.wait(lose())
+        assert len(list(engine.sites)) == 1
+        until(lambda: returned)
+        assert len(list(engine.sites)) == 2
+    finally:
+        if 2 not in ssh_hosts._processes:
+            ssh_hosts.start(2)
+        engine.stop()
+
+
+def test_a_deployment_that_is_down_delays_nobody_and_is_used_once_it_answers(
+    tmp_path: Path, ssh_hosts: SshHosts, soon: pytest.LogCaptureFixture
+) -> None:
+    options = SshOptions(
+        nodes=(ssh_hosts.hosts[0],),
+        username="root",
+        ssh_key=str(ssh_hosts.key),
+        known_hosts=str(ssh_hosts.known_hosts),
+        config_file="/dev/null",
+        connect_timeout=2,
+        retries=1,
+    )
+    here = Deployment("near", "local", LocalOptions(), workdir=PurePosixPath(tmp_path / "near"))
+    engine = engine_for(tmp_path, here, Deployment("far", "ssh", options, workdir=PurePosixPath("/root/work")))
+    targets = [Target("far"), Target("near")]
+    ssh_hosts.stop(1)
+    started = False
+    try:
+        engine.wait(engine.sites.open(targets))
+        before = time.monotonic()
+        engine.wait(engine.sites.open(targets))
+        assert time.monotonic() - before < 0.5
+        ssh_hosts.start(1)
+        started = True
+        until(lambda: any(site.location.deployment == "far" for site in engine.sites))
+        assert sum("far cannot be used" in record.message for record in soon.records) == 1, "said once"
+    finally:
+        if not started:
+            ssh_hosts.start(1)
+        engine.stop()
+
+
+def test_a_location_that_was_set_aside_comes_back(tmp_path: Path, soon: pytest.LogCaptureFixture) -> None:
+    two = Deployment("two", "local", LocalOptions(locations=2), workdir=PurePosixPath(tmp_path / "two"))
+    engine = engine_for(tmp_path, two)
+    returned: list[bool] = []
+    engine.sites.returned = lambda: returned.append(True)
+
+    async def strike() -> list[bool]:
+        site = engine.sites["two/0"]
+        return [engine.sites.strike(site, Unreachable("it hiccups")) for _ in range(3)]
+
+    try:
+        engine.wait(engine.sites.open([Target("two")]))
+        site = engine.sites["two/0"]
+        blocked = Path(site.facts.workdir) / ".streamflow/in"
+        blocked.rmdir()
+        assert engine.wait(strike()) == [False, False, True]
+        time.sleep(1)
+        assert not returned, "it does not work yet"
+        blocked.mkdir()
+        until(lambda: returned)
+        assert [record.message for record in soon.records if "two/0" in record.message][-2:] == [
+            "two/0 is set aside: it hiccups",
+            "two/0 is used again",
+        ]
+        assert site.strikes == 0
+    finally:
+        engine.stop()
