@@ -23,8 +23,7 @@ def status(given: Namespace) -> Answer:
         states = {run.id: state_of(workflow, run) for run in runs}
         data: list[dict[str, Any]] = []
         texts: list[str] = []
-        for run in runs[-given.runs :]:
-            tasks = workflow.journal.tasks(run.id)
+        for run, tasks in _last(workflow, runs, given.runs):
             times = workflow.journal.times(run.id) if given.tasks else None
             data.append(_run_data(run, states[run.id], tasks, times))
             texts.append(_run_text(run, states[run.id], tasks, times))
@@ -37,6 +36,17 @@ def status(given: Namespace) -> Answer:
         )
     text = "\n\n".join(texts) if texts else "No run yet."
     return Answer({"runs": data, "orphans": [_task_data(task, None) for task in may_run]}, text)
+
+
+def _last(workflow: Workflow, runs: Sequence[RunRecord], count: int) -> list[tuple[RunRecord, Sequence[TaskRecord]]]:
+    """The last runs and their tasks, oldest first. Dry runs and the like have none: they count when nothing else does."""
+    found: list[tuple[RunRecord, Sequence[TaskRecord]]] = []
+    for run in reversed(runs):
+        if len(found) == count:
+            break
+        if (tasks := workflow.journal.tasks(run.id)) or workflow.alive(run):
+            found.insert(0, (run, tasks))
+    return found or [(run, ()) for run in runs[-count:]]
 
 
 def deployments(given: Namespace) -> Answer:

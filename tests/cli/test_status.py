@@ -83,6 +83,10 @@ def test_the_last_runs_newest_at_the_end(tmp_path: Path) -> None:
     assert [run["id"] for run in cli(tmp_path, "status", "--json").data["runs"]] == ["r2"]
     assert [run["id"] for run in cli(tmp_path, "status", "--runs", "2", "--json").data["runs"]] == ["r1", "r2"]
     cli(tmp_path, "status", "--runs", "0", code=2)
+    with journal_of(tmp_path) as journal:
+        journal.add_task("t", run="r0", job="t", rule="align", outputs=[])
+    shown = cli(tmp_path, "status", "--json").data["runs"]
+    assert [run["id"] for run in shown] == ["r0"], "the others were dry runs"
 
 
 def test_no_run_at_all_is_said(tmp_path: Path) -> None:
