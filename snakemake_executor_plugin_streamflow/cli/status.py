@@ -39,7 +39,7 @@ def status(given: Namespace) -> Answer:
 
 
 def _last(workflow: Workflow, runs: Sequence[RunRecord], count: int) -> list[tuple[RunRecord, Sequence[TaskRecord]]]:
-    """The last runs and their tasks, oldest first. Dry runs and the like have none: they count when nothing else does."""
+    """The last runs that had tasks, oldest first; dry runs and the like have none, and are shown when all are such."""
     found: list[tuple[RunRecord, Sequence[TaskRecord]]] = []
     for run in reversed(runs):
         if len(found) == count:
