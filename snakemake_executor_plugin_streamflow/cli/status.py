@@ -15,6 +15,9 @@ from .answer import Answer
 from .terminal import width
 from .workflow import Workflow
 
+_FAILURES = 20
+"""Failures that are told, the last ones."""
+
 
 def status(given: Namespace) -> Answer:
     """The last runs: tasks by location and state, what runs now, what failed and where its stderr is."""
@@ -114,15 +117,19 @@ def _run_text(
         since = "since" if state == "running" else "started"
         rows = [(t.id, t.rule, t.location, ago(t.changed, now)) for t in running]
         parts.append(table(("task", "rule", "location", since), rows, width()))
-    if failed := [task for task in tasks if task.state in (State.FAILED, State.LOST)]:
-        lines = [f"  {task.id}: {_first_line(task)}" for task in failed[-20:]]
-        lines += [f"  and {len(failed) - 20} more: --json lists them all"] if len(failed) > 20 else []
-        parts.append("\n".join([f"{len(failed)} failed or lost; standard error is in:", *lines]))
+    done = {task.job for task in tasks if task.state is State.ACCOUNTED}
+    if failed := [task for task in tasks if task.state in (State.FAILED, State.LOST) and task.job not in done]:
+        lines = [line for task in failed[-_FAILURES:] for line in _failure(task)]
+        lines += [f"and {len(failed) - _FAILURES} more: --json lists them all"] if len(failed) > _FAILURES else []
+        parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _first_line(task: TaskRecord) -> str:
-    return stderr_of(task) or (task.detail.splitlines() or [str(task.state)])[0]
+def _failure(task: TaskRecord) -> list[str]:
+    """What failed, and where its standard error is."""
+    said = task.detail.partition("\n")[0].removesuffix(" Last lines of its stderr:")
+    place = [f"  stderr: {stderr_of(task)}"] if task.state is State.FAILED and task.directory else []
+    return [f"{task.id} {task.state}{f': {said}' if said else ''}", *place]
 
 
 def _tasks_text(tasks: Sequence[TaskRecord], times: Mapping[str, Mapping[State, float]]) -> str:

@@ -27,7 +27,8 @@ def write_run(journal: Journal, run: str, began: float) -> None:
         if state is not State.SUBMITTED:
             journal.change_task(task, State.STAGING, location="box/0")
             journal.change_task(task, State.RUNNING, directory=f"/w/.streamflow/jobs/{task}")
-            journal.change_task(task, state)
+            journal.change_task(task, state, detail="align broke.\nmore" if state.final else "")
+    journal.add_task(f"{run}-5-align-1.1", run=run, job=f"{run}-5-align-1", rule="align", outputs=[])
     journal.flush()
 
 
@@ -39,7 +40,12 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
     assert "has run for" in said.text
     assert "r1-2-align-1" in said.text, "what runs is listed"
     assert "box/0:/w/.streamflow/jobs/r1-5-align-1/stderr" in said.text
+    assert "r1-5-align-1 failed: align broke.\n  stderr: box/0:/w" in said.text
+    assert "more" not in said.text
     assert "cleanup" not in said.text
+    with journal_of(tmp_path) as journal:
+        journal.change_task("r1-5-align-1.1", State.ACCOUNTED)
+    assert "r1-5-align-1 failed" not in cli(tmp_path, "status").text, "another attempt made it good"
     (run,) = data["runs"]
     assert run["state"] == "running"
     assert run["counts"]["box/0"]["failed"] == 1
