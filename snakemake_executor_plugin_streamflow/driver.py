@@ -12,7 +12,7 @@ from functools import partial
 
 from .config import binding_for
 from .engine import HERE, Engine
-from .errors import DataLost, DeployError, JobFailed, JobTimeout, SiteError, quote_tail
+from .errors import CapacityError, DataLost, DeployError, JobFailed, JobTimeout, NoSpace, SiteError, quote_tail
 from .finish import finish
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
 from .model import Binding, Target, is_address
@@ -136,15 +136,27 @@ class Driver:
     async def _attempts(self, task: Task) -> None:
         binding = self.binding(task)
         attempt = 0
+        full: dict[str, NoSpace] = {}
         while True:
-            one = replace(task, id=f"{task.id}.{attempt}") if attempt else task
+            number = attempt + len(full)
+            one = replace(task, id=f"{task.id}.{number}") if number else task
             try:
-                await self._attempt(one, binding)
+                await self._attempt(one, binding, frozenset(full))
                 return
             except _Reconsider:
                 continue
             except JobFailed:
                 raise
+            except NoSpace as error:
+                site = self._engine.sites.get(error.store)
+                if site is None or site.in_place:
+                    raise
+                full[site.location.filesystem] = error
+                self._log.warning(f"{task.name}: {error}\nLooking for a location with another filesystem.")
+            except CapacityError:
+                if not full:
+                    raise
+                raise list(full.values())[-1] from None
             except SiteError as error:
                 if not error.transient or attempt == _RETRIES:
                     raise
@@ -155,12 +167,12 @@ class Driver:
                 )
                 await asyncio.sleep(min(0.5 * 2**attempt, 5))
 
-    async def _attempt(self, task: Task, binding: Binding) -> None:
+    async def _attempt(self, task: Task, binding: Binding, avoid: frozenset[str]) -> None:
         sites, placement = self._engine.sites, self._engine.placement
         await sites.open(binding.targets)
         if task.nested:
             binding = replace(binding, targets=await self._engine.runtimes.usable(binding.targets, sites))
-        decision = await self._place(task, binding)
+        decision = await self._place(task, binding, avoid)
         started = time.monotonic()
         try:
             chosen = [sites.get(location.name) for location in decision.locations]
@@ -297,7 +309,7 @@ class Driver:
 
     # Placement
 
-    async def _place(self, task: Task, binding: Binding) -> Decision:
+    async def _place(self, task: Task, binding: Binding, avoid: frozenset[str]) -> Decision:
         engine, request = self._engine, task.request
         if binding is self._unbound:  # as the local executor: more threads than cores are not refused
             site = next(s for s in engine.sites if s.location.deployment == HERE)
@@ -306,7 +318,7 @@ class Driver:
         inputs: tuple[tuple[str, int], ...] = ()
         if binding is not self._unbound:
             inputs = await engine.files.sizes(task.inputs)
-        wanted = Wanted(task.id, request, binding.targets, binding.policy, inputs)
+        wanted = Wanted(task.id, request, binding.targets, binding.policy, inputs, avoid)
         engine.placement.check(wanted)
         future = self._placed[task.id] = engine.loop.create_future()
         engine.placement.submit(wanted)

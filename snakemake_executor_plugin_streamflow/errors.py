@@ -7,6 +7,7 @@ StreamFlowError
     │   └── Gone       what a run brought up is no more
     ├── Unreachable    a location does not answer
     ├── TransferError  bytes did not arrive
+    │   └── NoSpace    a filesystem is full
     │   └── DataLost   nobody has a file any more
     ├── SubmitError    a queue did not take a job
     ├── JobInterrupted the place where a job ran was taken away from it
@@ -65,6 +66,19 @@ class Unreachable(SiteError):
 
 class TransferError(SiteError):
     """A file could not be read, written or verified. Nothing is left under the final name."""
+
+
+class NoSpace(TransferError):
+    """A filesystem has no room, or its quota is used up.
+
+    Attributes:
+        store: the name of the location, or `controller`.
+    """
+
+    def __init__(self, store: str, what: str, needed_b: int, free_b: int | None, said: str) -> None:
+        room = "" if free_b is None else f", {free_b / 1e6:.1f} MB are free"
+        super().__init__(f"{store}: cannot write {what} ({needed_b / 1e6:.1f} MB{room}): {said}")
+        self.store = store
 
 
 class SubmitError(SiteError):

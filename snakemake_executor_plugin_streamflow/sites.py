@@ -14,7 +14,7 @@ from typing import Any
 from .config.nearest import did_you_mean
 from .connect.base import Connector, Log
 from .connect.lifecycle import Lifecycle
-from .errors import CapacityError, ConfigError, DeployError, JobInterrupted, JobLost, SiteError, Unreachable
+from .errors import CapacityError, ConfigError, DeployError, JobInterrupted, JobLost, NoSpace, SiteError, Unreachable
 from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
 from .site import Site
@@ -145,7 +145,8 @@ class Sites:
         One that is lost is closed. One that keeps failing is set aside: what runs there goes on.
         """
         name = site.location.name
-        if isinstance(error, CapacityError | JobInterrupted) or self._sites.get(name) is not site:
+        elsewhere = isinstance(error, NoSpace) and error.store != name
+        if isinstance(error, CapacityError | JobInterrupted) or elsewhere or self._sites.get(name) is not site:
             return False
         site.strikes += 1
         if isinstance(error, Unreachable | JobLost) and site.session.lost:

@@ -83,7 +83,10 @@ class LocalConnector(Connector):
                 try:
                     os.makedirs(location.workdir, exist_ok=True)
                 except OSError as error:
-                    raise DeployError(f"{location.name}: cannot make its working directory: {error}") from error
+                    raise DeployError(
+                        f"{location.name}: cannot make its working directory {location.workdir}: {error.strerror}. "
+                        "Set `workdir` to another one."
+                    ) from error
 
     async def undeploy(self) -> None:
         return None
@@ -128,5 +131,7 @@ class LocalConnector(Connector):
                 limit=4 * _CHUNK_B,
             )
         except OSError as error:
-            raise Unreachable(f"{location.name}: cannot start {argv[0]!r}: {error}", transient=False) from error
+            raise Unreachable(
+                f"{location.name}: cannot start {argv[0]!r}: {error.strerror}", transient=False
+            ) from error
         return LocalChannel(process)

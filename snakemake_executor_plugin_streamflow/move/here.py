@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Mapping, MutableSequence, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import zip_longest
 from pathlib import Path
 
-from ..errors import TransferError
+from ..errors import NoSpace, TransferError
 from ..remote.job import Found
 from . import blocks
 from .entry import Entry, Item, checked, inside, join
@@ -67,9 +68,7 @@ class Here(Store):
                     os.unlink(final)
                 os.replace(beside, final)
         except OSError as error:
-            raise TransferError(
-                f"{self.name}: cannot write {error.filename or made[-1][1]}: {error.strerror}"
-            ) from error
+            raise self._cannot_write(made, items, error) from error
         finally:
             for beside, _ in made:
                 _discard(beside)
@@ -101,9 +100,20 @@ class Here(Store):
                     os.unlink(final)
                 os.replace(beside, final)
             except OSError as error:
-                raise TransferError(f"{self.name}: cannot copy {item.source} to {final}: {error}") from error
+                raise self._cannot_write([(beside, final)], [item], error) from error
             finally:
                 _discard(beside)
+
+    def _cannot_write(self, made: Sequence[tuple[str, str]], items: Sequence[Item], error: OSError) -> TransferError:
+        final, said = made[-1][1] if made else items[0].target, error.strerror or str(error)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return TransferError(f"{self.name}: cannot write {error.filename or final}: {said}")
+        for beside, _ in made:
+            _discard(beside)
+        free_b = None
+        with suppress(OSError):
+            free_b = shutil.disk_usage(os.path.dirname(final)).free
+        return NoSpace(self.name, final, sum(item.size_b for item in items), free_b, said)
 
     @staticmethod
     def _copy_entry(entry: Entry, source: str, target: str) -> None:

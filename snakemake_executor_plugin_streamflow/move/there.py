@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from pathlib import PurePosixPath
 
 from ..connect.base import Channel
-from ..errors import SiteError, TransferError, Unreachable, quote_tail
+from ..errors import NoSpace, SiteError, TransferError, Unreachable, quote_tail
 from ..remote.job import Found
 from ..remote.quote import decode, encode, quote, words
 from ..remote.shell import Completed, Shell
@@ -21,6 +21,7 @@ from .entry import Entry, Item, checked, inside, join
 from .store import Contents, Pieces, Store
 from .text import SMALL_B, reading, writing
 
+_FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
 _DIGEST = re.compile(r"^\\?([0-9a-f]{40})  ", re.MULTILINE)
 
 
@@ -120,8 +121,24 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             with contextlib.suppress(SiteError):
                 await self.ask(f"rm -rf {quote(stage)}")
             what = items[0].target if len(items) == 1 else f"{items[0].target} and {len(items) - 1} more"
-            full = b"No space left" in done.output
-            raise TransferError(f"{self.name}: cannot write {what}:\n{quote_tail(done.output)}", transient=full)
+            if _FULL.search(done.output):
+                raise await self._no_space(what, items, done.output)
+            raise TransferError(f"{self.name}: cannot write {what}:\n{quote_tail(done.output)}")
+
+    async def _no_space(self, what: str, items: Sequence[Item], said: bytes) -> NoSpace:
+        free_b = await self._free_b(posixpath.dirname(self.path(items[0].target)))
+        full = b"" if _FULL.search(said) else b"No space left on device\n"
+        needed_b = sum(item.size_b for item in items)
+        return NoSpace(self.name, what, needed_b, free_b, "\n" + quote_tail(full + said))
+
+    async def _free_b(self, folder: str) -> int | None:
+        """Bytes free where a folder is, or the nearest above it that exists; None when unknown."""
+        with contextlib.suppress(SiteError):
+            text = f'f={quote(folder)}; until [ -e "$f" ]; do f=${{f%/*}}; done; df -Pk "$f/" | tail -n 1'
+            room = (await self.ask(text)).text.split()
+            if len(room) > 3 and room[3].isdigit():
+                return int(room[3]) * 1024
+        return None
 
     async def remove(self, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), 500):
@@ -188,11 +205,12 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             parts(),
         )
         if done.code or done.text.split() != contents.digests:
-            room = (await self.ask(f"df -Pk {quote(stage)} | tail -n 1")).text.split()
-            full = len(room) > 3 and room[3].isdigit() and int(room[3]) < 1024  # busybox calls it an I/O error
-            why = "No space left on device" if full else "bytes were lost"
+            free_b = await self._free_b(stage)
+            if _FULL.search(done.output) or (free_b is not None and free_b < 1 << 20):  # busybox: an I/O error
+                await self.ask(f"rm -rf {quote(stage)}")
+                raise await self._no_space(item.target, [item], done.output or b"No space left on device")
             raise TransferError(
-                f"{self.name}: cannot write {item.target}: {why}\n{quote_tail(done.output)}", transient=True
+                f"{self.name}: cannot write {item.target}: bytes were lost\n{quote_tail(done.output)}", transient=True
             )
         when = f"touch -d @{entry.mtime_ns // 10**9} {quote(name)} || exit 1"
         text = placing(stage, [item], self.path)

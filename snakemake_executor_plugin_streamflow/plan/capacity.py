@@ -24,7 +24,9 @@ def check_capacity(wanted: Wanted, sites: Sequence[Site], limits: Mapping[str, L
         own = [site for site in sites if belongs(site, target)]
         if not own:
             return
-        candidates.update(dict.fromkeys(own))
+        candidates.update({site: None for site in own if site.filesystem not in wanted.avoid})
+    if not candidates:
+        raise CapacityError(f"task {wanted.id} cannot run on {', '.join(sorted(wanted.avoid))}, and there is no other")
     defined = {name for site in candidates for name in site.capacity.custom}
     custom = {name: amount for name, amount in wanted.request.custom.items() if amount > 0 and name in defined}
     request = Request(wanted.request.cores, wanted.request.memory_b, wanted.request.disk_b, custom)

@@ -69,7 +69,7 @@ class Placement:
         self._ledger = ledger
         self._sites: dict[str, Site] = {}
         self._shares: dict[str, Share] = {}
-        self._views: dict[tuple[Target, ...], View] = {}
+        self._views: dict[tuple[tuple[Target, ...], frozenset[str]], View] = {}
         self._classes = Classes()
         self._stale = False
         self._queued: dict[str, Class] = {}
@@ -144,7 +144,7 @@ class Placement:
             raise ValueError(f"task {wanted.id} was submitted before and is not released")
         group = self._classes.append(wanted)
         if group.view is None:
-            group.see(self._view(group.targets))
+            group.see(self._view(group))
         self._queued[wanted.id] = group
 
     def withdraw(self, task: str) -> None:
@@ -208,7 +208,7 @@ class Placement:
         if self._stale:
             self._stale = False
             for group in self._classes:
-                group.see(self._view(group.targets))
+                group.see(self._view(group))
                 self._classes.refresh(group)
         look = Look(self._freed, self._classes.least)
         self._freed = {}
@@ -251,10 +251,11 @@ class Placement:
             if not scan.ended and group.entries:
                 heappush(rest, (group.head.number, group))
 
-    def _view(self, targets: tuple[Target, ...]) -> View:
-        view = self._views.get(targets)
+    def _view(self, group: Class) -> View:
+        key = group.targets, group.avoid
+        view = self._views.get(key)
         if view is None:
-            view = self._views[targets] = View(targets, self._sites.values())
+            view = self._views[key] = View(group.targets, group.avoid, self._sites.values())
         return view
 
     def _is_due(self, group: Class, look: Look, now: float) -> bool:

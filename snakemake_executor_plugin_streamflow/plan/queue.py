@@ -29,6 +29,7 @@ class Wanted:
     Attributes:
         request: what it needs of each location.
         inputs: path and bytes of each.
+        avoid: filesystems that it must not run on.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Wanted:
     targets: tuple[Target, ...]
     policy: Policy
     inputs: tuple[tuple[str, int], ...]
+    avoid: frozenset[str] = frozenset()
 
 
 class Entry:
@@ -97,13 +99,13 @@ class Entry:
 class View:
     """The locations that some targets can choose from. It holds until locations come, go or are set aside."""
 
-    def __init__(self, targets: tuple[Target, ...], sites: Iterable[Site]) -> None:
+    def __init__(self, targets: tuple[Target, ...], avoid: frozenset[str], sites: Iterable[Site]) -> None:
         self.by_target: list[list[Site]] = [[] for _ in targets]
         self.first: dict[Site, int] = {}
         self.customs: set[str] = set()
         deployments = {target.deployment for target in targets}
         for site in sites:
-            if site.location.deployment not in deployments:
+            if site.location.deployment not in deployments or site.filesystem in avoid:
                 continue
             for index, target in enumerate(targets):
                 if belongs(site, target):
@@ -118,14 +120,14 @@ def belongs(site: Site, target: Target) -> bool:
     return site.location.deployment == target.deployment and target.service in (None, site.location.service)
 
 
-Key = tuple[tuple[Target, ...], Policy, float, int, int, tuple[tuple[str, int], ...]]
+Key = tuple[tuple[Target, ...], Policy, float, int, int, tuple[tuple[str, int], ...], frozenset[str]]
 
 
 def key_of(wanted: Wanted) -> Key:
     """Return what makes two tasks ask for the same thing."""
     request = wanted.request
     custom = tuple(sorted(request.custom.items())) if request.custom else ()
-    return wanted.targets, wanted.policy, request.cores, request.memory_b, request.disk_b, custom
+    return wanted.targets, wanted.policy, request.cores, request.memory_b, request.disk_b, custom, wanted.avoid
 
 
 class Class:
@@ -134,6 +136,7 @@ class Class:
     def __init__(self, key: Key, wanted: Wanted) -> None:
         self.key = key
         self.targets = wanted.targets
+        self.avoid = wanted.avoid
         self.policy = wanted.policy
         self.many = any(target.locations > 1 for target in wanted.targets)
         self.entries: OrderedDict[str, Entry] = OrderedDict()
