@@ -19,13 +19,11 @@ IGNORED_SECTIONS = {
 TYPES_NOT_YET = (
     "apptainer",
     "docker-compose",
-    "flux",
     "helm",
     "helm3",
     "helm4",
     "kubernetes",
     "occam",
-    "pbs",
     "singularity",
     "unknown",
 )

@@ -28,7 +28,7 @@ from typing import Any
 
 
 class State(StrEnum):
-    """What a queue says of a job. `ENDED` is any end that the exit file explains."""
+    """What a queue says of a job. `ENDED` is any end that the exit file explains; `REFUSED` jobs will never run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -38,6 +38,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     PREEMPTED = "preempted"
     NODE_FAILED = "node failed"
+    REFUSED = "refused"
     UNKNOWN = "unknown"
 
     @property
@@ -133,13 +134,20 @@ class Submission:
     service: Any = None
 
 
+_EXPLAINED = {
+    State.TIMED_OUT: r"DUE TO TIME LIMIT|walltime \S+ exceeded limit|TERM_RUNLIMIT|time limit exceeded",
+    State.OUT_OF_MEMORY: r"oom.kill event|exceeded memory limit|mem \S+ exceeded limit|TERM_MEMLIMIT|out of memory",
+    State.PREEMPTED: r"DUE TO PREEMPTION|TERM_PREEMPT",
+    State.NODE_FAILED: r"DUE TO NODE FAILURE",
+}
+
+
 class Queue(ABC):
     """One batch system. Commands are run by `sh` in the working directory at the inner location.
 
     Attributes:
         name: of the system, as the deployment type says it.
         own_id: a shell word that is the job's id inside of the job.
-        directive: what lines for the queue in a batch script start with.
         hosts: shell text that prints the nodes of the job it runs in, one per line.
         own_session: whether the queue finds processes of a job that have left its process group and session.
         at_once: how many jobs one status or cancel command may name.
@@ -148,7 +156,6 @@ class Queue(ABC):
 
     name: str
     own_id: str
-    directive: str
     hosts: str = "hostname"
     own_session: bool = False
     at_once: int = 200
@@ -186,6 +193,10 @@ class Queue(ABC):
         """Tell whether a failed status or cancel command only says that it does not know these jobs (any more)."""
         return False
 
+    def explained(self, said: str) -> State | None:
+        """Tell why a job ended from what the queue printed into its output; None when that does not say."""
+        return next((state for state, pattern in _EXPLAINED.items() if re.search(pattern, said)), None)
+
     def may_pass(self, said: str) -> bool:
         """Tell whether a failed submit command may do well later: the queue is busy, full or away."""
         return bool(
@@ -210,29 +221,41 @@ class Profile:
     longest_s: float = 5.0
 
 
-def command(program: str, options: Iterable[tuple[str, str | int | None]], *, joined: bool = True) -> str:
-    """Return a command line. `("--mem", 5)` becomes `--mem=5`, or two words; "" is a bare flag, None nothing.
+Value = str | int | tuple[str, ...] | None
+"""Of an option of a command: "" is a bare flag, None leaves it out, each of several values gets the flag."""
 
-    The last pair may have an empty flag: then the value stands alone.
-    """
+
+def command(program: str, options: Iterable[tuple[str, Value]]) -> str:
+    """Return a command line: `--mem=5` of ("--mem", 5), `-q x` of ("-q", "x")."""
     words = [program]
     for flag, value in options:
-        if value is None:
-            continue
-        text = shlex.quote(str(value)) if value != "" else ""
-        words += [f"{flag}={text}"] if joined and flag.startswith("--") and text else [w for w in (flag, text) if w]
+        for one in value if isinstance(value, tuple) else () if value is None else (value,):
+            text = shlex.quote(str(one)) if one != "" else ""
+            words += [f"{flag}={text}"] if flag.startswith("--") and text else [word for word in (flag, text) if word]
     return " ".join(words)
 
 
-def service_options(service: Any, skip: Sequence[str] = ()) -> dict[str, str]:
+def added(job: Submission) -> str:
+    """Return what the service and the rule add to the submit command as it is, with a blank before each."""
+    return "".join(f" {text}" for text in (getattr(job.service, "extra", None), job.wants.extra) if text)
+
+
+def clock(minutes: int) -> str:
+    """Return minutes as H:MM:SS."""
+    return f"{minutes // 60}:{minutes % 60:02}:00"
+
+
+def service_options(service: Any) -> dict[str, Value]:
     """Return the options of a service that are given, by flag (`--cpus-per-task`): true is a bare flag, "".
 
-    Fields carry their flag in the metadata where it is not their own name.
+    Fields carry their flag in the metadata where it is not their own name; None: it is not passed on like this.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Value] = {}
     for known in fields(service) if service is not None else ():
         value, flag = getattr(service, known.name), known.metadata.get("flag", f"--{known.name.replace('_', '-')}")
-        if flag is None or value is None or value is False or value == "false" or known.name in skip:
+        if flag is None or value is None or value is False or value == "false":
             continue
-        found[flag] = "" if value is True or value == "true" else str(value)
+        if isinstance(value, Mapping):
+            value = tuple(f"{name}={one}" for name, one in value.items())
+        found[flag] = "" if value is True or value == "true" else value if isinstance(value, tuple) else str(value)
     return found

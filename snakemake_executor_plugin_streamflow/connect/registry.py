@@ -9,7 +9,13 @@ from .base import Connector
 
 CONNECTORS: dict[str, str] = {
     "docker": "docker:DockerConnector",
+    "flux": "flux:FluxConnector",
+    "htcondor": "htcondor:HtcondorConnector",
     "local": "local:LocalConnector",
+    "lsf": "lsf:LsfConnector",
+    "oar": "oar:OarConnector",
+    "pbs": "pbs:PbsConnector",
+    "sge": "sge:SgeConnector",
     "slurm": "slurm:SlurmConnector",
     "ssh": "ssh:SshConnector",
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
-from .queue import Queue, Seen, State, Submission, command, service_options
+from .queue import Queue, Seen, State, Submission, Value, added, command, service_options
 from .queue_connector import QueueConnector
 
 _ID = re.compile(r"^(\d+)(?:;(\S+))?$", re.MULTILINE)
@@ -32,7 +33,6 @@ class SlurmQueue(Queue):
 
     name = "slurm"
     own_id = "$SLURM_JOB_ID"
-    directive = "#SBATCH"
     own_session = True
     at_once = 1000
     hosts = 'scontrol show hostnames "$SLURM_JOB_NODELIST"'
@@ -43,8 +43,8 @@ class SlurmQueue(Queue):
 
     def submit(self, job: Submission) -> str:
         wants, service = job.wants, job.service
-        options: dict[str, str | int | None] = {**service_options(service)}
-        asked: dict[str, str | int | None] = {
+        options = service_options(service)
+        asked: dict[str, Value] = {
             "--partition": wants.partition,
             "--account": wants.account,
             "--qos": wants.qos,
@@ -71,9 +71,7 @@ class SlurmQueue(Queue):
             "--job-name": getattr(service, "job_name", None) or job.name,
             "--output": job.output,
         }
-        text = command("sbatch", [*fixed.items(), *options.items()])
-        extra = " ".join(filter(None, (getattr(service, "extra", None), wants.extra)))
-        return f"{text} {extra} {command('', [('', job.file)]).strip()}".replace("  ", " ")
+        return f"{command('sbatch', [*fixed.items(), *options.items()])}{added(job)} {shlex.quote(job.file)}"
 
     def submitted(self, said: str) -> str:
         if not (found := _ID.findall(said)):
@@ -104,7 +102,7 @@ class SlurmQueue(Queue):
         return _by_cluster("scancel{cluster} {ids}", ids, " ")
 
     def knows_none(self, said: str) -> bool:
-        return "Invalid job id" in said
+        return "Invalid job id" in said or "already completing or completed" in said
 
     def may_pass(self, said: str) -> bool:
         return super().may_pass(said) or bool(

@@ -4,7 +4,7 @@ from .address import SCHEME, Address, is_address
 from .companion import Binding, Companion, Policy, Target
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
 from .options import OPTIONS, DockerOptions, LocalOptions, SshHop, SshOptions
-from .queue_options import QUEUE_OPTIONS, QueueOptions, SlurmOptions, SlurmService
+from .queue_options import QUEUE_OPTIONS, QueueOptions, SgeOptions, SgeService, SlurmOptions, SlurmService
 
 __all__ = [
     "CONTROLLER",
@@ -24,6 +24,8 @@ __all__ = [
     "Policy",
     "QueueOptions",
     "Request",
+    "SgeOptions",
+    "SgeService",
     "SlurmOptions",
     "SlurmService",
     "SshHop",

@@ -123,6 +123,110 @@ class SlurmService(QueueService):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SgeService(QueueService):
+    """Options of Grid Engine's qsub."""
+
+    queue: str | None = option("queue", flag="-q")
+    project: str | None = option("project", flag="-P")
+    account: str | None = option("account string", flag="-A")
+    priority: int | None = option("priority", flag="-p", minimum=-1023)
+    resources: str | None = option("resources, for instance h_vmem=4G,arch=lx-amd64", flag="-l")
+    parallel_environment: str = option("parallel environment for rules with several threads or tasks", "smp", flag=None)
+    memory_resource: str = option("resource that mem_mb sets, per slot", "h_vmem", flag=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PbsService(QueueService):
+    """Options of PBS's qsub."""
+
+    account: str | None = option("account string", flag="-A")
+    additional_attributes: Mapping[str, str] = option("more attributes, as qsub's -W", {}, flag=None)
+    begin: str | None = option("when the job may start", flag="-a")
+    checkpoint: str | None = option("checkpoint interval", flag="-c")
+    destination: str | None = option("queue, server or queue@server", flag="-q")
+    export_all_variables: bool = option("pass the whole environment on", False, flag="-V")
+    job_name: str | None = option("name of the jobs", flag=None)
+    mail_options: str | None = option("events to send mail for", flag="-m")
+    prefix: str | None = option("what starts lines for the queue in a template", flag="-C")
+    priority: int | None = option("priority", flag="-p", minimum=-1024)
+    rerunnable: bool = option("accepted for StreamFlow files; the plugin tries again itself", False, flag=None)
+    resources: Mapping[str, str] = option("resources, each as one -l NAME=VALUE", {}, flag=None)
+    shell_list: str | None = option("shell of the batch script", flag="-S")
+    user_list: str | None = option("user to run as", flag="-u")
+    variable_list: str | None = option("variables that are passed on", flag="-v")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LsfService(QueueService):
+    """Options of bsub."""
+
+    queue: str | None = option("queue", flag="-q")
+    project: str | None = option("project", flag="-P")
+    application: str | None = option("application profile", flag="-app")
+    service_class: str | None = option("service class", flag="-sla")
+    user_group: str | None = option("user group", flag="-G")
+    hosts: str | None = option("hosts to use", flag="-m")
+    resources: str | None = option("resource requirement", flag="-R")
+    gpu: str | None = option("GPU requirement", flag="-gpu")
+    time: str | None = option("run limit, as bsub's -W (a rule's runtime is stronger)", flag="-W")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtcondorService(QueueService):
+    """Commands of the submit description."""
+
+    submit: Mapping[str, str] = option(
+        "commands of the submit description, for instance {requirements: ...}", {}, flag=None
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FluxService(QueueService):
+    """Options of flux submit and flux batch."""
+
+    begin_time: str | None = option("when the job may start")
+    broker_opts: tuple[str, ...] = option("options of the brokers, with a template", (), one=True, single="text")
+    cores: int | None = option("cores of the job")
+    cores_per_slot: int | None = option("cores of each slot")
+    cores_per_task: int | None = option("cores of each task")
+    env: tuple[str, ...] = option("a rule for variables that are passed on", (), one=True, single="text")
+    env_file: tuple[str, ...] = option("file with such rules", (), one=True, single="text")
+    env_remove: tuple[str, ...] = option("variables that are not passed on", (), one=True, single="text")
+    exclusive: bool = option("no other jobs on the nodes", False)
+    flags: str | None = option("submission flags")
+    gpus_per_node: int | None = option("GPUs of each node")
+    gpus_per_slot: int | None = option("GPUs of each slot")
+    gpus_per_task: int | None = option("GPUs of each task")
+    job_name: str | None = option("accepted for StreamFlow files; jobs are named after their rule", flag=None)
+    label_io: bool = option("lines of output name their task", False, alias="labelIO")
+    nodes: int | None = option("nodes")
+    nslots: int | None = option("slots, with a template")
+    ntasks: int | None = option("tasks")
+    queue: str | None = option("queue")
+    bank: str | None = option("bank to charge")
+    requires: str | None = option("properties of the nodes")
+    rlimit: tuple[str, ...] = option("limits that are passed on", (), one=True, single="text")
+    setattr: Mapping[str, str] = option("attributes of the job", {})
+    setopt: Mapping[str, str] = option("options of the job's shell", {})
+    taskmap: str | None = option("how tasks are mapped")
+    tasks_per_core: int | None = option("tasks on each core")
+    tasks_per_node: int | None = option("tasks on each node")
+    unbuffered: bool = option("no buffering of output", False)
+    urgency: int | None = option("urgency, 0 to 31")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OarService(QueueService):
+    """Options of oarsub."""
+
+    queue: str | None = option("queue", flag="-q")
+    project: str | None = option("project", flag="--project")
+    properties: str | None = option("SQL condition on resources", flag="-p")
+    resources: str | None = option("resources, as oarsub's -l", flag="-l")
+    type: str | None = option("type of the jobs, for instance besteffort", flag="-t")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueOptions(Machine):
     """What all queues have."""
 
@@ -139,4 +243,54 @@ class SlurmOptions(QueueOptions):
     services: Mapping[str, SlurmService] = option("ways to submit, by name", {})
 
 
-QUEUE_OPTIONS: dict[str, type[Any]] = {"slurm": SlurmOptions}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SgeOptions(QueueOptions):
+    """Grid Engine, through the deployment that it `wraps`, or on this machine."""
+
+    services: Mapping[str, SgeService] = option("ways to submit, by name", {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PbsOptions(QueueOptions):
+    """OpenPBS, PBS Professional or Torque, through the deployment that it `wraps`, or on this machine."""
+
+    services: Mapping[str, PbsService] = option("ways to submit, by name", {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LsfOptions(QueueOptions):
+    """LSF, through the deployment that it `wraps`, or on this machine."""
+
+    services: Mapping[str, LsfService] = option("ways to submit, by name", {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtcondorOptions(QueueOptions):
+    """HTCondor, through the deployment that it `wraps`, or on this machine."""
+
+    services: Mapping[str, HtcondorService] = option("ways to submit, by name", {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FluxOptions(QueueOptions):
+    """Flux, through the deployment that it `wraps`, or on this machine."""
+
+    services: Mapping[str, FluxService] = option("ways to submit, by name", {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OarOptions(QueueOptions):
+    """OAR, through the deployment that it `wraps`, or on this machine."""
+
+    services: Mapping[str, OarService] = option("ways to submit, by name", {})
+
+
+QUEUE_OPTIONS: dict[str, type[Any]] = {
+    "flux": FluxOptions,
+    "htcondor": HtcondorOptions,
+    "lsf": LsfOptions,
+    "oar": OarOptions,
+    "pbs": PbsOptions,
+    "sge": SgeOptions,
+    "slurm": SlurmOptions,
+}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..connect.base import Channel
-from ..connect.queue import Profile, Seen
+from ..connect.queue import Profile, Seen, State
 from ..errors import JobLost, SiteError, SubmitError, TransferError, Unreachable, quote_tail
 from .job import JobEnd, JobSpec, parse_end
 from .lane import Lane
@@ -252,6 +252,9 @@ class QueueSession:
         else:
             owner, *said = answer.lines or ("",)
             tracked.id, tracked.said = owner or tracked.id, "\n".join(said)
+            state = self._profile.queue.explained(tracked.said)
+            if state is not None and (tracked.missing or tracked.seen.state is State.ENDED):
+                tracked.hear(Seen(state, said[-1].strip()), now)
         return answer.kind != "N"
 
     def _decide(self) -> None:
@@ -260,8 +263,8 @@ class QueueSession:
         for job, out in self._out.items():
             verdict = out.tracked.verdict(now) if out.tracked else None
             if isinstance(verdict, SiteError):
-                if out.tracked is not None and out.tracked.requeued:
-                    self._cancels.add(job, out.tracked.id)
+                if out.tracked is not None and out.tracked.id:
+                    self._cancels.add(job, out.tracked.id)  # it may wait for its turn to be started again
                 self._fail(out, type(verdict)(f"{self.location}: job {job}: {verdict}"))
             elif verdict is not None and not out.done.done():
                 out.done.set_result(verdict)

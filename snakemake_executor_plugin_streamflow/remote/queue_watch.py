@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..connect.queue import Seen, State
-from ..errors import JobInterrupted, JobLost, SiteError, quote_tail
+from ..errors import JobInterrupted, JobLost, SiteError, SubmitError, quote_tail
 from .job import OVER, JobEnd
 
 SAY_S = 3.0
@@ -102,6 +102,8 @@ class Tracked:
     def _without_exit_file(self, waited_s: float) -> JobEnd | SiteError | None:
         if interrupted := self._interrupted():
             return interrupted
+        if self.seen.state is State.REFUSED:
+            return SubmitError(f"the queue will not run job {self.id} ({self.seen.words})")
         if reason := self._reason():
             return JobEnd(KILLED, (), reason, self._over) if waited_s > SAY_S else None
         if waited_s > FILE_S:
