@@ -54,7 +54,8 @@ sf_put() { d=$j/$1
 _LOOK = """
 sf_end() { if [ -e "../$1/requeued" ]; then printf '=R %s\\n=\\n' "$1"
   elif [ -s "../$1/exit" ]; then printf '=E %s\\n' "$1"; cat "../$1/exit"; echo =
-  else printf '=N %s\\n%s\\n=\\n' "$1" "$(readlink "../$1/owner")"; fi; }
+  else printf '=N %s\\n%s\\n' "$1" "$(readlink "../$1/owner")"; tail -n 5 "../$1/queue-output" 2>/dev/null
+    echo =; fi; }
 cd {mailbox} || exit 3
 set -- *; [ ! -e "$1" ] || { for i; do sf_end "$i"; done; rm -f -- "$@"; }
 """
