@@ -181,13 +181,14 @@ class Executor(RealExecutor):
             raise ApiError(str(error)) from None
 
     def _check_rules(self) -> None:
-        """Warn of patterns that match nothing."""
-
-        from .config import check_rules
+        """Warn of patterns that match nothing, and of devices that nobody has."""
+        from .config import check_devices, check_rules
 
         rules = {rule.name for rule in self.workflow.rules}
         groups = {str(rule.group) for rule in self.workflow.rules if rule.group}
-        for warning in check_rules(self._companion, rules, groups):
+        wishes = {rule.name: list(map(str, rule.resources.keys())) for rule in self.workflow.rules}
+        warnings = check_rules(self._companion, rules, groups) + check_devices(self._companion, wishes)
+        for warning in warnings:
             self.logger.warning(warning)
 
     def _check_nested(self, driver: Driver, sources: Sources) -> None:

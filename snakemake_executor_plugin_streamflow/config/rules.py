@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from ..model import Binding, Companion
+from ..model.queue_options import QueueOptions
 from .nearest import nearest
+
+_DEVICE = re.compile(r"(?:^|_)(?:gpu|tpu|npu|fpga)s?(?:$|_)")
 
 
 def binding_for(companion: Companion, rule: str, group: str | None) -> Binding | None:
@@ -36,6 +40,34 @@ def check_rules(companion: Companion, rules: Collection[str], groups: Collection
             warnings.append(f"{place}: this binding never applies: earlier ones already bind {names}; move it up")
         caught_rules |= own_rules
         caught_groups |= own_groups
+    return warnings
+
+
+def check_devices(companion: Companion, wishes: Mapping[str, Collection[str]]) -> list[str]:
+    """Return a warning for each bound rule that asks for a device which no deployment of its targets declares.
+
+    Resources that nobody declares are for Snakemake alone; of a graphics card that is hardly what was meant.
+
+    Args:
+        wishes: the names of the resources that each rule asks for.
+    """
+    warnings = []
+    for rule, names in wishes.items():
+        binding = binding_for(companion, rule, None)
+        if binding is None:
+            continue
+        deployments = dict.fromkeys(target.deployment for target in binding.targets)
+        options = [companion.deployments[name].options for name in deployments]
+        if any(isinstance(each, QueueOptions) for each in options):
+            continue  # a queue knows its devices itself
+        declared = {name for each in options for name in getattr(each, "resources", ())}
+        asked = [name for name in names if _DEVICE.search(name) and name not in declared]
+        if asked and not any(getattr(each, "gpus", None) for each in options):
+            name, where = asked[0], ", ".join(deployments)
+            warnings.append(
+                f"rule {rule} asks for {', '.join(asked)}, which {where} does not declare: it is not looked at when "
+                f"its jobs are placed there. If there are any: `config: {{resources: {{{name}: 1}}}}`"
+            )
     return warnings
 
 

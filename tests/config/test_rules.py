@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snakemake_executor_plugin_streamflow.config import binding_for, check_rules
-from snakemake_executor_plugin_streamflow.model import Binding, Companion, Target
+from snakemake_executor_plugin_streamflow.config import binding_for, check_devices, check_rules
+from snakemake_executor_plugin_streamflow.model import (
+    Binding,
+    Companion,
+    Deployment,
+    DockerOptions,
+    LocalOptions,
+    Target,
+)
 
 HERE = (Target("here"),)
 
@@ -51,3 +58,19 @@ def test_after_a_binding_of_all_rules_a_group_has_no_effect() -> None:
 
 def test_a_sound_file_has_no_warnings() -> None:
     assert check_rules(companion(("a", ""), ("", "g"), ("*", "")), {"a", "b"}, {"g"}) == []
+
+
+def test_a_device_that_nobody_declares_is_named_once() -> None:
+    bindings = (Binding(("train",), (), (Target("box"), Target("lab"))), Binding(("show",), (), (Target("cards"),)))
+    deployments = {
+        "box": Deployment("box", "local", LocalOptions()),
+        "lab": Deployment("lab", "local", LocalOptions(resources={"tpu": 1})),
+        "cards": Deployment("cards", "docker", DockerOptions(image="x", gpus="all")),
+    }
+    file = Companion(Path("f.yml"), bindings, deployments, ("f.yml:1:5", "f.yml:2:5"))
+    wishes = {"train": ["mem_mb", "nvidia_gpu", "tpu", "upload"], "show": ["gpu"], "unbound": ["gpu"]}
+    assert check_devices(file, wishes) == [
+        "rule train asks for nvidia_gpu, which box, lab does not declare: it is not looked at when its jobs are placed "
+        "there. If there are any: `config: {resources: {nvidia_gpu: 1}}`"
+    ]
+    assert check_devices(file, {"train": ["throttle"]}) == []
