@@ -51,6 +51,8 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
             folders = [path_of(o.path) for o in member.outputs if o.touch and o.directory]
             made = f"mkdir -p -- {words(folders)} && " if folders else ""
             commands.append(replace(command, text=f"{made}touch -- {words(touched)}", env={}))
+        if member.removes:
+            commands.append(Command(f"rm -rf -- {words(map(path_of, member.removes))}", "sh"))
     parents = sorted({str(PurePosixPath(place).parent) for place in places} - {"."})
     runtime = task.resources.get("runtime")
     limited = (

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
 from typing import Any
 
 from ..remote.job import Command
 from .names import floats, is_tbd
 from .task import MapPath
-
-_OWN_NAMES = frozenset(
-    {"self", "string", "input", "output", "params", "wildcards", "threads", "resources"}
-    | {"log", "jobid", "name", "rule", "rulename"}
-)
-"""What Snakemake itself gives to the command of a job, and two that its call has no room for."""
 
 
 def renderer(job: Any, name: Callable[[Any], str]) -> Callable[[MapPath, str], Command | None]:
@@ -31,23 +27,20 @@ def renderer(job: Any, name: Callable[[Any], str]) -> Callable[[MapPath, str], C
     files = {str(f): name(f) for f in (*job.input, *job.output, *job.log)}
     # What a parameter makes of the name of such a file begins with this.
     folders = {f"{f.storage_object.provider.local_prefix}/" for f in (*job.input, *job.output) if floats(f)}
-    there_too = _namespace(job)
-    plain = str(job.format_wildcards(job.rule.shellcmd, **there_too)) if there_too else job.shellcmd
-    needs_tmpdir = is_tbd(job.resources.get("tmpdir")) and _mentions_tmpdir(job)
+    plain = _command(job)
+    needs_tmpdir = is_tbd(job.resources.get("tmpdir")) and ("tmpdir" in job.rule.shellcmd or "<TBD>" in plain)
 
     def render(path_of: MapPath, tmpdir: str) -> Command:
         mapped = {f: there for f, ours in files.items() if (there := path_of(ours)) != f}
         text = plain
         if mapped or needs_tmpdir:
-            text = _formatted(job, mapped, tmpdir, folders, there_too)
+            text = _formatted(job, mapped, tmpdir, folders)
         return Command(text, executable, prefix or "", suffix or "")
 
     return render
 
 
-def _formatted(
-    job: Any, mapped: Mapping[str, str], tmpdir: str, folders: Iterable[str], namespace: Mapping[str, Any]
-) -> str:
+def _formatted(job: Any, mapped: Mapping[str, str], tmpdir: str, folders: Iterable[str]) -> str:
     """The job's command with other paths. A parameter that is or holds such a path changes with it."""
     from snakemake.iocontainers import Namedlist
 
@@ -72,26 +65,31 @@ def _formatted(
 
     resources = Namedlist(toclone=job.resources, custom_map=lambda v: tmpdir if is_tbd(v) else v)
     params = Namedlist(toclone=job.params, custom_map=renamed)
-    return str(
-        job.format_wildcards(
-            job.rule.shellcmd,
-            **namespace,
-            input=cloned(job.input),
-            output=cloned(job.output),
-            log=cloned(job.log),
-            params=params,
-            resources=resources,
-        )
+    return _command(
+        job, input=cloned(job.input), output=cloned(job.output), log=cloned(job.log), params=params, resources=resources
     )
 
 
-def _mentions_tmpdir(job: Any) -> bool:
-    return "tmpdir" in job.rule.shellcmd or "<TBD>" in (job.shellcmd or "")
+def _command(job: Any, **changed: Any) -> str:
+    """Return the text that Snakemake would hand to a shell: the rule's own code formats it, with its own names.
 
+    `job.shellcmd` is not always that: it knows neither the names of a module nor those inside an f-string.
+    """
+    from snakemake.exceptions import RuleException
+    from snakemake.utils import format
 
-def _namespace(job: Any) -> dict[str, Any]:
-    """Names of the module that a rule comes from; Snakemake formats `job.shellcmd` with those of the main workflow."""
-    own = getattr(job.rule.run_func, "__globals__", None)
-    if own is None or own is job.dag.workflow.globals:
-        return {}
-    return {name: value for name, value in own.items() if name.isidentifier() and name not in _OWN_NAMES}
+    said: list[str] = []
+
+    def shell(text: str, *args: Any, bench_record: Any = None, **kwargs: Any) -> None:
+        said.append(format(text, *args, stepout=2, **kwargs))
+
+    code = job.rule.run_func
+    given: dict[str, Any] = {name: getattr(job, name)._plainstrings() for name in ("input", "output", "log")}
+    given |= {name: getattr(job, name) for name in ("params", "wildcards", "threads", "resources", "jobid")}
+    given |= {"rule": job.rule.name, "is_shell": True, **changed}
+    own = FunctionType(code.__code__, {**code.__globals__, "shell": shell}, code.__name__, None, code.__closure__)
+    try:
+        own(*(given.get(name) for name in inspect.signature(code).parameters))
+    except Exception as error:
+        raise RuleException(f"{type(error).__name__}: {error}, when formatting the command", rule=job.rule) from error
+    return said[0]

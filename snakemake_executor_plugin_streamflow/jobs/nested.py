@@ -65,6 +65,8 @@ class NestedCommands:
 
     def _token(self, path: str) -> str:
         """A word that stands for the path of a file until the location is known."""
+        if "://" in path:
+            return quote(path)
         path = os.path.normpath(os.path.join(self._workflow.workdir_init, path))
         if path not in self._paths:
             self._paths.append(path)

@@ -59,20 +59,27 @@ class Sources:
         """
         found: dict[str, None] = {}
         for job in jobs:
-            for word in dict.fromkeys(_WORD.findall(job.shellcmd or "")):
-                path = os.path.normpath(word)
-                if word == ".":
-                    found.update(dict.fromkeys(self.of(())))
+            words = dict.fromkeys(_WORD.findall(job.shellcmd or ""))
+            if "." in words or "snakemake" in words:
+                found.update(dict.fromkeys(self.of(())))
+            modules = (word.replace(".", "/") + ".py" for word in words if "/" not in word)
+            for path in map(os.path.normpath, (*words, *modules, *map(str, job.input))):
                 if path in self._made or path.startswith(("/", "..", "~")) or path == "." or not os.path.exists(path):
                     continue
                 if os.path.isfile(path):
                     found[os.path.abspath(path)] = None
-                folder = path if os.path.isdir(path) else os.path.dirname(path)
-                if folder and (folder == path or path.endswith(_SCRIPTS) or os.access(path, os.X_OK)):
-                    if folder not in self._folders:
-                        self._folders[folder] = [file for file, _ in small_files(folder, self._made)][:MOST]
-                    found.update(dict.fromkeys(self._folders[folder]))
+                if os.path.isdir(path) or path.endswith(_SCRIPTS) or os.access(path, os.X_OK):
+                    found.update(dict.fromkeys(self._beside(path)))
         return tuple(found)
+
+    def _beside(self, path: str) -> list[str]:
+        """What is in a folder, or in that of a file; of a Python package, all of it. What is at the top is alone."""
+        folder = path if os.path.isdir(path) else os.path.dirname(path)
+        while os.path.isfile(os.path.join(folder, "__init__.py")) and os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+        if folder and folder not in self._folders:
+            self._folders[folder] = [file for file, _ in small_files(folder, self._made)][:MOST]
+        return self._folders[folder] if folder else []
 
     @cached_property
     def _made(self) -> set[str]:

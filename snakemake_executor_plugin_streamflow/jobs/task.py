@@ -30,6 +30,7 @@ class Output:
         touch: made when the job did not make it.
         home: it must be at the controller when the job is reported.
         log: fetched also when the job fails; may be missing.
+        passing: removed by the group that made it; it may be missing.
         target: brought home after the job was reported.
         protected, ensure: what Snakemake does with it afterwards, when that has to happen at the location.
         store: puts it, once it is at the controller, into a storage of another kind; blocks.
@@ -41,6 +42,7 @@ class Output:
     touch: bool = False
     home: bool = True
     log: bool = False
+    passing: bool = False
     target: bool = False
     protected: bool = False
     ensure: Ensure | None = None
@@ -49,18 +51,22 @@ class Output:
     @property
     def may_be_missing(self) -> bool:
         """Whether a job that did not make it has not failed."""
-        return self.touch or self.log
+        return self.touch or self.log or self.passing
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One job of a task: `render(path_of, tmpdir)` gives its command there, or None when it has none."""
+    """One job of a task: `render(path_of, tmpdir)` gives its command there, or None when it has none.
+
+    `removes` are files that no later member needs.
+    """
 
     name: str
     render: Callable[[MapPath, str], Command | None]
     outputs: tuple[Output, ...]
     threads: int = 1
     tmpdir: str | None = None
+    removes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

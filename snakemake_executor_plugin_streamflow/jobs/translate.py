@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +64,8 @@ def why_not_direct(job: Any) -> str | None:
         return "it uses `envmodules:`"
     if any(_flagged(f, flag) for f in (*job.output, *job.input) for flag in ("pipe", "service")):
         return "it uses `pipe()` or `service()`"
+    if any(is_tbd(value) for name, value in (*job.resources.items(), *job.params.items()) if name != "tmpdir"):
+        return "it has parameters or resources that depend on files that are not there yet"
     return None
 
 
@@ -122,7 +124,7 @@ class Translator:
         request = _group_request(job, jobs) if nested and group else _largest([_request(j) for j in jobs])
         sources: tuple[str, ...] = ()
         if not nested:
-            members = tuple(self._member(j, self._outputs(j, needed)) for j in jobs)
+            members = tuple(self._member(j, jobs, needed) for j in jobs)
             if bound:
                 sources = self._sources.mentioned(jobs)
         else:
@@ -182,10 +184,14 @@ class Translator:
         done = (job for job in dag.jobs if job.is_checkpoint and (dag.finished(job) or not dag.needrun(job)))
         return [name for job in done for f in job.output if self._exists(name := self._name(f))]
 
-    def _member(self, job: Any, outputs: tuple[Output, ...]) -> Member:
+    def _member(self, job: Any, group: Sequence[Any], needed: Callable[[Any, Any], bool]) -> Member:
         tmpdir = job.resources.get("tmpdir")
         explicit = tmpdir if isinstance(tmpdir, str) and not is_tbd(tmpdir) else None
-        return Member(job.rule.name, renderer(job, self._name), outputs, int(job.threads), explicit)
+        later = {str(f) for other in group[group.index(job) + 1 :] for f in other.input}
+        passing = {str(f) for other in group for f in other.output if not self._floating and _passes(other, f, needed)}
+        removes = sorted(passing.intersection(map(str, (*job.input, *job.output))) - later)
+        outputs = self._outputs(job, needed)
+        return Member(job.rule.name, renderer(job, self._name), outputs, int(job.threads), explicit, tuple(removes))
 
 
 def _output(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:
@@ -195,7 +201,13 @@ def _output(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:
         update=_flagged(f, "update"),
         touch=f in job.touch_output,
         home=needed(job, f),
+        passing=_passes(job, f, needed),
     )
+
+
+def _passes(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> bool:
+    """Whether a file is temporary, and of no use outside of its group."""
+    return _flagged(f, "temp") and not needed(job, f) and not job.dag.workflow.storage_settings.notemp
 
 
 def _ensure(job: Any, f: Any) -> Ensure | None:
