@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .nested import local_prefix
@@ -63,8 +63,12 @@ class Sources:
             if "." in words or "snakemake" in words:
                 found.update(dict.fromkeys(self.of(())))
             modules = (word.replace(".", "/") + ".py" for word in words if "/" not in word)
-            for path in map(os.path.normpath, (*words, *modules, *map(str, job.input))):
-                if path in self._made or path.startswith(("/", "..", "~")) or path == "." or not os.path.exists(path):
+            inputs = {os.path.normpath(str(f)) for f in job.input}
+            for path in map(os.path.normpath, (*words, *modules, *inputs)):
+                if path.startswith(("/", "..", "~", ".snakemake")) or path == "." or not os.path.exists(path):
+                    continue
+                above = set(map(str, PurePosixPath(path).parents))
+                if path in self._made or above & (self._made | inputs):
                     continue
                 if os.path.isfile(path):
                     found[os.path.abspath(path)] = None
