@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from snakemake_executor_plugin_streamflow.cli.reach import workflow_key
 
 from ..executor.running import TWO_SITES, Run, again, run_workflow
 from .commands import cli, journal_of
@@ -45,8 +48,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def run(finished: Run, tmp_path: Path) -> Run:
-    """A run of one's own."""
-    return run_workflow(tmp_path, SNAKEFILE, TWO_SITES, prepare=prepare)
+    """A copy of it, with sites of its own: to be changed."""
+    here = Path(shutil.copytree(finished.work.parent, tmp_path, symlinks=True, dirs_exist_ok=True))
+    run = replace(finished, work=here / "work", sites=here / "sites")
+    (run.work / "streamflow.yml").write_text(TWO_SITES.replace("SITES", str(run.sites)))
+    for site in run.sites.iterdir():
+        (site / ".streamflow" / "owner").write_text(f"{workflow_key(run.work)}\n")
+    return run
 
 
 def where(work: Path, path: str) -> list[str]:

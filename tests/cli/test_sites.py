@@ -71,7 +71,7 @@ def companion(ssh_hosts: SshHosts) -> Iterator[str]:
     """Two hosts, whose folders are removed afterwards."""
     config = f"username: root, sshKey: {ssh_hosts.key}, knownHosts: {ssh_hosts.known_hosts}, configFile: /dev/null"
     deployments = "".join(
-        f"  {name}: {{type: ssh, workdir: /root/cli, config: {{nodes: [{host}], connectTimeout: 3, {config}}}}}\n"
+        f"  {name}: {{type: ssh, workdir: /root/cli, config: {{nodes: [{host}], connectTimeout: 2, {config}}}}}\n"
         for name, host in zip(("one", "two"), ssh_hosts.hosts, strict=False)
     )
     yield (
