@@ -7,14 +7,16 @@ import os
 import time
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import SiteError, StreamFlowError, TransferError
+from ..errors import SiteError, StreamFlowError
 from ..files import Files
 from ..model import CONTROLLER, SCHEME, is_address
+from ..move.entry import Item
 from ..move.mover import Mover
+from ..move.store import Store
 from ..plan import Ledger, Replica
 from ..show import counted, duration, size
 from .answer import Answer
@@ -79,49 +81,53 @@ class _Bringer:
         """Bring paths to their targets, from all sites at once."""
         replicas = [replica for path in targets for replica in self._ledger.replicas(path)]
         found, problems = await states(self._reach, replicas)
-        by_source: defaultdict[str, list[Replica]] = defaultdict(list)
+        by_store: defaultdict[Store, dict[str, Replica]] = defaultdict(dict)
         for path, target in targets.items():
-            good = [r for r in self._ledger.replicas(path) if found[r] == OK]
+            good = [replica for replica in self._ledger.replicas(path) if found[replica] == OK]
             good.sort(key=lambda replica: replica.filesystem != CONTROLLER)
             if not good:
                 seen = {f"{r.filesystem}: {problems.get(r.filesystem, found[r])}" for r in self._ledger.replicas(path)}
                 self._done.problems[path] = "no usable replica is left: " + "; ".join(sorted(seen))
-            elif good[0].filesystem == CONTROLLER and target == self._home(path):
+                continue
+            store, place = await self._source(good[0])
+            if store is self._reach.home and store.path(place) == str(target):
                 self._done.here.append(path)
             elif os.path.lexists(target):
                 self._done.problems[path] = f"{target} is there, and the journal does not know it: move it away"
             else:
-                by_source[good[0].filesystem].append(good[0])
-        await asyncio.gather(*(self._from(name, there, targets) for name, there in by_source.items()))
+                by_store[store][place] = good[0]
+        await asyncio.gather(*(self._from(store, wanted, targets) for store, wanted in by_store.items()))
         return self._done
 
-    async def _from(self, filesystem: str, replicas: Sequence[Replica], targets: dict[str, Path]) -> None:
-        store = self._reach.home if filesystem == CONTROLLER else (await self._reach.at(filesystem)).store
-        places = {replica.path: await self._place(replica) for replica in replicas}
+    async def _from(self, store: Store, wanted: Mapping[str, Replica], targets: Mapping[str, Path]) -> None:
+        """Copy replicas, by their places, from one store."""
+        try:
+            items = await store.list({place: str(targets[replica.path]) for place, replica in wanted.items()})
+        except SiteError as error:
+            self._done.problems |= {replica.path: str(error) for replica in wanted.values()}
+            return
+        await asyncio.gather(*(self._one(store, item, wanted[item.source]) for item in items))
 
-        async def one(replica: Replica) -> None:
-            path, target = replica.path, targets[replica.path]
-            try:
-                items = await store.list({places[path]: str(target)})
-                await self._mover.move(store, self._reach.home, items)
-            except SiteError as error:
-                self._done.problems[path] = str(error)
-                return
-            self._done.sources[path] = filesystem
-            self._done.size_b += items[0].size_b
-            if target == self._home(path):  # with the time that Snakemake knows it by
-                before = self._ledger.get(path, CONTROLLER)
-                self._files.arrived(path, replica.version, replica.made_ns or (before.mtime_ns if before else 0))
+    async def _one(self, store: Store, item: Item, replica: Replica) -> None:
+        path = replica.path
+        try:
+            await self._mover.move(store, self._reach.home, [item])
+        except SiteError as error:
+            self._done.problems[path] = str(error)
+            return
+        self._done.sources[path] = replica.filesystem
+        self._done.size_b += item.size_b
+        if item.target == str(self._home(path)):  # with the time that Snakemake knows it by
+            before = self._ledger.get(path, CONTROLLER)
+            self._files.arrived(path, replica.version, replica.made_ns or (before.mtime_ns if before else 0))
 
-        await asyncio.gather(*map(one, replicas))
-
-    async def _place(self, replica: Replica) -> str:
-        if replica.filesystem == CONTROLLER:
-            return self._reach.home_path(replica.path)
-        place = await self._reach.place(await self._reach.at(replica.filesystem), replica.path)
-        if place is None:
-            raise TransferError(f"{replica.path} is the controller's own file")
-        return place
+    async def _source(self, replica: Replica) -> tuple[Store, str]:
+        """The store to read from, and the place in it."""
+        if replica.filesystem != CONTROLLER:
+            site = await self._reach.at(replica.filesystem)
+            if (place := await self._reach.place(site, replica.path)) is not None:
+                return site.store, place
+        return self._reach.home, self._reach.home_path(replica.path)
 
     def _home(self, path: str) -> Path:
         return Path(self._reach.home.path(path))
