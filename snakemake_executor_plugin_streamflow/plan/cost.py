@@ -10,6 +10,8 @@ from .bandwidth import LATENCY_S, RATE_B_S, Bandwidths
 from .ledger import Ledger
 
 Inputs = Sequence[tuple[str, int]]
+SHORTCUTS = 300
+"""Routes that are compared for one decision, to find a quicker source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,88 +61,99 @@ def transfer_costs(inputs: Inputs, ledger: Ledger, bandwidths: Bandwidths) -> Co
         key = frozenset(filesystems) if len(filesystems) > 1 else tuple(filesystems)
         together[key] = together.get(key, 0) + size_b
 
-    loads: dict[str, list[int]] = {}  # source: bytes, number of groups
-    spared: dict[str, dict[str, list[int]]] = {}  # filesystem: source: bytes, groups that need not move there
-    quicker: dict[str, float] = {}
-    known = _Known(bandwidths)
+    leaving: dict[str, _Leaving] = {}
+    choices: list[tuple[int, str, list[str], Collection[str]]] = []
     for group, size_b in together.items():
-        source = min(group, key=known.__getitem__)
-        _add(loads, source, size_b)
-        for filesystem in group:
-            row = spared.get(filesystem)
-            if row is None:
-                spared[filesystem] = {source: [size_b, 1]}
-            else:
-                _add(row, source, size_b)
-        others = [name for name in group if name != source and known[name][0]]
-        if others:
-            for filesystem, saved_s in _shortcuts(group, source, others, size_b, bandwidths).items():
-                quicker[filesystem] = quicker.get(filesystem, 0.0) + saved_s
+        observed = [name for name in group if bandwidths.leaving(name)]
+        source = _source(observed or group, bandwidths)
+        of = leaving.get(source)
+        if of is None:
+            of = leaving[source] = _Leaving()
+        of.add(group, size_b)
+        if len(observed) > 1:
+            choices.append((size_b, source, observed, group))
 
     # Bytes and routes are counted, and turned into seconds once, so that equal costs are equal numbers.
     total_b = sum(together.values())
-    elsewhere_s = total_b / RATE_B_S + len(loads) * LATENCY_S
+    elsewhere_s = total_b / RATE_B_S + len(leaving) * LATENCY_S
     there: dict[str, int] = {}
+    spared: dict[str, int] = {}
+    for of in leaving.values():
+        for filesystem, size_b in of.spared_b.items():
+            there[filesystem] = there.get(filesystem, 0) + size_b
+            if of.spared[filesystem] == of.groups:
+                spared[filesystem] = spared.get(filesystem, 0) + 1
+    used = [(of, extra) for source, of in leaving.items() if (extra := bandwidths.extra(source))]
     seconds: dict[str, float] = {}
-    used = [
-        (source, size_b, groups, bandwidths.extra(source))
-        for source, (size_b, groups) in loads.items()
-        if bandwidths.extra(source)
-    ]
-    for _, load_b, _, extra in used:
+    for of, extra in used:
         if seconds:
             for filesystem, (more_s_b, more_s) in extra.items():
-                seconds[filesystem] = seconds.get(filesystem, elsewhere_s) + load_b * more_s_b + more_s
+                seconds[filesystem] = seconds.get(filesystem, elsewhere_s) + of.size_b * more_s_b + more_s
         else:
+            load_b = of.size_b
             seconds = {name: elsewhere_s + load_b * more_s_b + more_s for name, (more_s_b, more_s) in extra.items()}
-    for filesystem, sources in spared.items():
-        here_b, routes = 0, len(loads)
-        for source, (size_b, groups) in sources.items():
-            here_b += size_b
-            routes -= groups == loads[source][1]
-        cost_s = (total_b - here_b) / RATE_B_S + routes * LATENCY_S
-        for source, load_b, count, extra in used:
-            if filesystem in extra:
-                size_b, groups = sources.get(source, (0, 0))
-                if groups < count:
-                    more_s_b, more_s = extra[filesystem]
-                    cost_s += (load_b - size_b) * more_s_b + more_s
-        there[filesystem] = here_b
+    for filesystem, here_b in there.items():
+        cost_s = (total_b - here_b) / RATE_B_S + (len(leaving) - spared.get(filesystem, 0)) * LATENCY_S
+        for of, extra in used:
+            if filesystem in extra and of.spared.get(filesystem, 0) < of.groups:
+                more_s_b, more_s = extra[filesystem]
+                cost_s += (of.size_b - of.spared_b.get(filesystem, 0)) * more_s_b + more_s
         seconds[filesystem] = cost_s
-    for filesystem, saved_s in quicker.items():
+    for filesystem, saved_s in _quicker(choices, bandwidths).items():
         seconds[filesystem] = max(0.0, seconds.get(filesystem, elsewhere_s) - saved_s)
     return Costs(elsewhere_s, seconds, total_b, there)
 
 
-class _Known(dict[str, tuple[int, bool, str]]):
-    """Sort keys of filesystems: those with the most observed routes first, then the controller."""
+class _Leaving:
+    """What one filesystem is to send: bytes and groups in all, and those of them that need not move to others."""
 
-    def __init__(self, bandwidths: Bandwidths) -> None:
-        self._bandwidths = bandwidths
+    __slots__ = ("groups", "size_b", "spared", "spared_b")
 
-    def __missing__(self, name: str) -> tuple[int, bool, str]:
-        key = self[name] = (-len(self._bandwidths.leaving(name)), name != CONTROLLER, name)
-        return key
+    def __init__(self) -> None:
+        self.size_b = self.groups = 0
+        self.spared_b: dict[str, int] = {}
+        self.spared: dict[str, int] = {}
+
+    def add(self, group: Collection[str], size_b: int) -> None:
+        """Add inputs that lie on the filesystems of a group."""
+        self.size_b += size_b
+        self.groups += 1
+        spared_b, spared = self.spared_b, self.spared
+        for filesystem in group:
+            spared_b[filesystem] = spared_b.get(filesystem, 0) + size_b
+            spared[filesystem] = spared.get(filesystem, 0) + 1
 
 
-def _add(table: dict[str, list[int]], key: str, size_b: int) -> None:
-    row = table.get(key)
-    if row is None:
-        table[key] = [size_b, 1]
-    else:
-        row[0] += size_b
-        row[1] += 1
+def _source(group: Collection[str], bandwidths: Bandwidths) -> str:
+    """Return the filesystem with the most observed routes; of equals the controller, then the first by name."""
+    if len(group) == 1:
+        return next(iter(group))
+    most = max(len(bandwidths.leaving(name)) for name in group)
+    best = [name for name in group if len(bandwidths.leaving(name)) == most] if most else group
+    return CONTROLLER if CONTROLLER in best else min(best)
 
 
-def _shortcuts(
-    group: Collection[str], source: str, others: Sequence[str], size_b: int, bandwidths: Bandwidths
-) -> dict[str, float]:
-    """Return `{filesystem: seconds saved}` where an observed route from another holder beats the one from `source`."""
-    saved: dict[str, float] = {}
-    for other in others:
-        for filesystem, link in bandwidths.leaving(other).items():
-            if filesystem not in group:
-                gain = bandwidths.link(source, filesystem).seconds(size_b) - link.seconds(size_b)
-                if gain > saved.get(filesystem, 0.0):
-                    saved[filesystem] = gain
-    return saved
+def _quicker(choices: list[tuple[int, str, list[str], Collection[str]]], bandwidths: Bandwidths) -> dict[str, float]:
+    """Return `{filesystem: seconds saved}` where observed routes from other holders beat those from the source.
+
+    The most bytes come first, until `SHORTCUTS` routes have been compared.
+    """
+    quicker: dict[str, float] = {}
+    compared = 0
+    for size_b, source, observed, group in sorted(choices, key=lambda choice: -choice[0]):
+        saved: dict[str, float] = {}
+        for other in observed:
+            if other == source:
+                continue
+            links = bandwidths.leaving(other)
+            compared += len(links)
+            if compared > SHORTCUTS:
+                return quicker
+            for filesystem, link in links.items():
+                if filesystem not in group:
+                    gain = bandwidths.link(source, filesystem).seconds(size_b) - link.seconds(size_b)
+                    if gain > saved.get(filesystem, 0.0):
+                        saved[filesystem] = gain
+        for filesystem, saved_s in saved.items():
+            quicker[filesystem] = quicker.get(filesystem, 0.0) + saved_s
+    return quicker

@@ -317,7 +317,7 @@ class Placement:
         cheaper = [
             (cost_s, site.name, site)
             for site in group.view.first
-            if (cost_s := seconds.get(site.filesystem, elsewhere_s)) < most_s and site.mean_s is not None
+            if site.mean_s is not None and (cost_s := seconds.get(site.filesystem, elsewhere_s)) < most_s
         ]
         heapify(cheaper)
         best: Busy | None = None
