@@ -95,7 +95,7 @@ class Site:
 
         shells = There(location.name, PurePosixPath("/"), open_shell, limit)
         try:
-            location = _in_place(replace(location, mounts=await _proved(location.mounts, shells)), here)
+            location = _in_place(replace(location, mounts=await _proved(location.mounts, shells)), here, connector)
             workdir = location.workdir or (here if location.filesystem == CONTROLLER else None)
             answer = await shells.ask(
                 preflight.script(str(workdir) if workdir else None, shared=location.filesystem == CONTROLLER), key
@@ -223,10 +223,12 @@ async def _proved(mounts: Sequence[Mount], shells: There) -> tuple[Mount, ...]:
     return tuple(proved)
 
 
-def _in_place(location: Location, here: PurePosixPath) -> Location:
+def _in_place(location: Location, here: PurePosixPath, connector: Connector) -> Location:
     """A location whose working directory shows the workflow's own one is on the controller's filesystem."""
     if location.workdir is None or location.filesystem == CONTROLLER:
         return location
+    if connector.on_controller and os.path.realpath(location.workdir) == os.path.realpath(here):
+        return replace(location, filesystem=CONTROLLER)
     for mount in location.mounts:
         seen = mount.source == CONTROLLER and here.is_relative_to(mount.source_path)
         if seen and location.workdir == mount.path / here.relative_to(mount.source_path):

@@ -33,6 +33,7 @@ from .nearest import did_you_mean
 from .nodes import Kind, Node, Place, Scalar
 
 T = TypeVar("T")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 Meta = Mapping[str, Any]
 
@@ -285,6 +286,8 @@ class Reader:
         if scalar.kind in (Kind.BOOLEAN, Kind.NOTHING) and scalar.literal:
             quoted = f"{scalar.kind}: put {scalar.written} in quotes" if scalar.written else scalar.kind
             return self._expected(node, describe(hint, meta), quoted)
+        if scalar.kind is Kind.NUMBER and scalar.literal and meta.get("quoted"):
+            return self._expected(node, describe(hint, meta), f"the number {scalar.written}: put it in quotes")
         text = scalar.text
         choices = meta.get("choices") or (tuple(hint) if issubclass(hint, Enum) else ())
         if choices and text not in choices:
@@ -292,7 +295,7 @@ class Reader:
             return self._expected(node, describe(hint, meta), scalar.shown + end)
         if meta.get("absolute") or hint is PurePosixPath:
             path = PurePosixPath(text)
-            if not path.is_absolute() or ".." in path.parts or "\0" in text:
+            if not path.is_absolute() or ".." in path.parts or _CONTROL.search(text):
                 return self._expected(node, describe(hint, meta), scalar.shown)
             return hint(text)
         if meta.get("path"):
@@ -305,7 +308,7 @@ class Reader:
         text = scalar.text
         if text == "~" or text.startswith("~/"):
             return str(self._home / text[2:])
-        if not text or text.startswith("~") or "\0" in text:
+        if not text or text.startswith("~") or _CONTROL.search(text):
             return self._expected(node, "a path: absolute, below ~/, or relative to this file's folder", scalar.shown)
         return os.path.normpath(self._folder / text)
 
@@ -350,7 +353,7 @@ def describe(hint: Any, meta: Meta) -> str:
         number = "a whole number" if hint is int else "a number"
         return f"{number} above {meta['above']}" if "above" in meta else f"{number} of {meta.get('minimum', 0)} or more"
     if hint is PurePosixPath or meta.get("absolute"):
-        return "an absolute path without '..'"
+        return "an absolute path without '..' and line breaks"
     choices = meta.get("choices") or (tuple(hint) if isinstance(hint, type) and issubclass(hint, Enum) else ())
     if choices:
         return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else str(choices[0])

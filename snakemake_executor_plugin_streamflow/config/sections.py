@@ -15,6 +15,9 @@ VERSION = "v1.0"
 WORKFLOW_TYPE = "snakemake"
 
 
+_PATTERN = {"quoted": True, "what": "a name or pattern", "single": "a name or pattern"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSection:
     """Where a rule may go."""
@@ -32,10 +35,20 @@ class BindingSection:
     """Which rules or groups go where. The first binding that matches a job wins."""
 
     rule: tuple[str, ...] | None = option(
-        "rule name or shell-style pattern, or a list", one=True, name=True, single="a name or pattern"
+        "rule name or shell-style pattern, or a list",
+        one=True,
+        name=True,
+        quoted=True,
+        what="a name or pattern",
+        single="a name or pattern",
     )
     group: tuple[str, ...] | None = option(
-        "group name or shell-style pattern, or a list", one=True, name=True, single="a name or pattern"
+        "group name or shell-style pattern, or a list",
+        one=True,
+        name=True,
+        quoted=True,
+        what="a name or pattern",
+        single="a name or pattern",
     )
     target: tuple[TargetSection, ...] = option(
         "where these may go; several: see policy", one=True, required=True, single="a target"

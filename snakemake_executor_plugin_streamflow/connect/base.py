@@ -90,9 +90,6 @@ class Connector(ABC):
     `locations` and `open` are called after `deploy` (or at once, when external), concurrently.
     """
 
-    wrappable = False
-    """Whether this connector can go through an inner one."""
-
     ephemeral = False
     """Whether a location that `locations` no longer lists is gone for good (a container), or may come back (a host)."""
 

@@ -31,7 +31,6 @@ SETTLE_S = 0.1
 class DockerConnector(Connector):
     """Brings up containers of one image, or uses an existing container."""
 
-    wrappable = True
     ephemeral = True
     options: DockerOptions
 

@@ -189,15 +189,6 @@ class Placement:
         at = min((group.look_at for group in self._classes.alert), default=inf)
         return None if at == inf else at
 
-    def waiting(self) -> dict[str, str]:
-        """Return `{task: location}` of the tasks that wait for a busy location although another is free."""
-        return {
-            entry.wanted.id: entry.wait.name
-            for group in self._classes.alert
-            for entry in group.window()
-            if entry.wait is not None
-        }
-
     # Decisions
 
     def place(self, now: float) -> list[Decision]:

@@ -34,7 +34,6 @@ class Facts:
     tmpdir: str
     bash: bool
     pipefail: bool
-    hostname: str
 
 
 def script(workdir: str | None, *, shared: bool = False) -> str:
@@ -65,7 +64,6 @@ echo "disk $(df -Pk . 2>/dev/null | while read -r a b c d e; do x=$d; echo "$x";
 printf 'tmpdir %s\\n' "${{TMPDIR:-/tmp}}"
 command -v bash >/dev/null 2>&1 && echo bash 1
 (set -o pipefail) 2>/dev/null && echo pipefail 1
-echo "hostname $(hostname 2>/dev/null || uname -n)"
 """
 
 
@@ -125,7 +123,6 @@ def parse(text: str, location: str) -> Facts:
         tmpdir=values.get("tmpdir", "/tmp"),
         bash="bash" in values,
         pipefail="pipefail" in values,
-        hostname=values.get("hostname", location),
     )
 
 

@@ -18,13 +18,13 @@ def test_every_key_of_a_binding_is_read() -> None:
             "  group: g",
             "  policy: spread",
             "  target: [{deployment: farm, service: queue, locations: 2, workdir: /w}, {deployment: box}]",
-            "- {rule: 1, target: {model: farm, resources: 2}}",
+            "- {rule: z, target: {model: farm, resources: 2}}",
         )
     )
     targets = (Target("farm", "queue", 2, PurePosixPath("/w")), Target("box"))
     assert found.bindings == (
         Binding(("x", "y*"), ("g",), targets, Policy.SPREAD),
-        Binding(("1",), (), (Target("farm", None, 2),)),
+        Binding(("z",), (), (Target("farm", None, 2),)),
     )
     assert [place.rpartition("streamflow.yml:")[2] for place in found.where] == ["6:5", "10:5"]
 
@@ -36,7 +36,7 @@ def test_every_key_of_a_binding_is_read() -> None:
         ("- {rule: r}", "6:5: bindings[0].target: expected a target or a list, got nothing"),
         ("- {rule: r, target: []}", "bindings[0].target: expected a target or a list, got nothing"),
         ("- {rule: [], target: {deployment: box}}", "rule: expected a name or pattern or a list, got nothing"),
-        ("- {rule: '', target: {deployment: box}}", "bindings[0].rule: expected text, got an empty one"),
+        ("- {rule: '', target: {deployment: box}}", "bindings[0].rule: expected a name or pattern, got an empty one"),
         ("- {rules: r, rule: r, target: {deployment: box}}", "unknown key 'rules'; did you mean 'rule'?"),
         (
             "- {rule: r, target: {deployment: bx}}",

@@ -59,3 +59,18 @@ def test_what_fits_nowhere_is_said_once(tmp_path: Path, little: Path) -> None:
     assert "(6.0 MB, 4.2 MB are free): No space left on device" in run.text
     assert run.text.count("Looking for a location with another filesystem") == 1
     assert not (tmp_path / "sites/runs").exists()
+
+
+def test_a_workdir_that_is_the_workflow_s_own_is_in_place(tmp_path: Path) -> None:
+    companion = COMPANION.replace("TARGETS", "{deployment: little}").replace("SITES/little", str(tmp_path / "work"))
+    run = run_workflow(tmp_path, SNAKEFILE.replace("SITES/runs", "/dev/null"), companion, prepare=write_input)
+    assert run.jobs("little") == 1
+    assert run.sent_mb("little") == run.fetched_mb("little") == 0
+
+
+@pytest.mark.parametrize("workdir", ["work/site", "."])
+def test_a_workdir_below_or_above_the_workflow_s_own_is_a_site_of_its_own(tmp_path: Path, workdir: str) -> None:
+    companion = COMPANION.replace("TARGETS", "{deployment: little}").replace("SITES/little", str(tmp_path / workdir))
+    run = run_workflow(tmp_path, SNAKEFILE.replace("SITES/runs", "/dev/null"), companion, prepare=write_input)
+    assert (run.work / "out.txt").read_text() == (tmp_path / workdir / "out.txt").read_text() == "6000000\n"
+    assert run.sent_mb("little") == 6

@@ -128,7 +128,6 @@ def test_a_task_waits_for_a_busy_location_that_is_sooner_than_moving_the_data() 
     assert where(core.place(10)) == {"second": ["d/a"]}
     core.submit(wanted("third", inputs={"big": 100 * GB}))
     assert core.place(11) == []
-    assert core.waiting() == {"third": "d/a"}
     core.release("second", 10)
     assert where(core.place(20)) == {"third": ["d/a"]}
     assert core.look_again_at() is None
@@ -157,7 +156,6 @@ def test_only_as_many_tasks_wait_as_it_is_worth() -> None:
         core.submit(wanted(task, inputs={"big": 2 * GB}))
     # 20 s to move: the second waits 9 s, the third 18 s, the fourth would wait 27 s.
     assert where(core.place(9)) == {"1": ["d/a"], "4": ["d/b"]}
-    assert core.waiting() == {"2": "d/a", "3": "d/a"}
 
 
 def test_tasks_go_on_waiting_in_their_order_when_another_location_is_freed() -> None:
@@ -171,7 +169,6 @@ def test_tasks_go_on_waiting_in_their_order_when_another_location_is_freed() -> 
     assert where(core.place(9)) == {"1": ["d/a"], "other": ["d/b"]}
     core.release("other", 1)
     assert core.place(10) == []
-    assert core.waiting() == {"2": "d/a", "3": "d/a"}
     core.release("1", 9)
     assert where(core.place(18)) == {"2": ["d/a"]}
     core.remove("d/a")
