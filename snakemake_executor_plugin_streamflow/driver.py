@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from .config import binding_for
+from .earlier import Earlier
 from .engine import HERE, Engine
 from .errors import CapacityError, DataLost, DeployError, JobFailed, JobTimeout, NoSpace, SiteError, quote_tail
 from .finish import finish
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
+from .journal import State, TaskRecord
 from .model import Binding, Target, is_address
 from .plan import Decision, Wanted
-from .remote.job import JobEnd
+from .remote.job import JobEnd, JobSpec
 from .site import Site
 from .spec import job_spec, restoring
 
@@ -57,12 +59,22 @@ class Driver:
         self._unbound = Binding(("*",), ("*",), (Target(HERE),))
         self._placed: dict[str, asyncio.Future[Decision]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: dict[str, TaskRecord] = {}
+        self._earlier = Earlier(engine)
         self._homecoming: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def submit(self, tasks: Sequence[Task]) -> None:
-        """Take tasks."""
+    def take_over(self, jobs: Collection[str]) -> dict[str, TaskRecord]:
+        """Return what is known of jobs of earlier runs, by the identity that Snakemake was told.
+
+        Those that may still run, or have ended without being accounted for, are left alone; all others are ended.
+        """
+        return self._engine.wait(self._earlier.take_over(jobs))
+
+    def submit(self, tasks: Sequence[Task], begun: Mapping[str, TaskRecord] | None = None) -> None:
+        """Take tasks. `begun` says, by the task's id, what an earlier run has begun of it; Snakemake knows it as that."""
+        self._begun.update(begun or {})
         self._engine.loop.call_soon_threadsafe(self._accept, tasks)
 
     def settle(self, paths: Sequence[str]) -> None:
@@ -135,13 +147,18 @@ class Driver:
 
     async def _attempts(self, task: Task) -> None:
         binding = self.binding(task)
+        begun = self._begun.pop(task.id, None)
+        if begun is not None and await self._go_on(task, binding, begun):
+            return
+        known_as = begun.job if begun is not None else task.id
         attempt = 0
         full: dict[str, NoSpace] = {}
         while True:
             number = attempt + len(full)
             one = replace(task, id=f"{task.id}.{number}") if number else task
             try:
-                await self._attempt(one, binding, frozenset(full))
+                with self._recorded(one, known_as):
+                    await self._attempt(one, binding, frozenset(full))
                 return
             except _Reconsider:
                 continue
@@ -166,6 +183,24 @@ class Driver:
                     f"Trying again ({attempt} of {_RETRIES}); this does not count as a retry of the rule."
                 )
                 await asyncio.sleep(min(0.5 * 2**attempt, 5))
+
+    @contextmanager
+    def _recorded(self, task: Task, job: str) -> Iterator[None]:
+        """Keep an attempt, and how it ends, in the journal."""
+        journal = self._engine.journal
+        outputs = [self._engine.files.canonical(output.path) for output in task.outputs()]
+        journal.add_task(task.id, run=self._engine.run, job=job, rule=task.rule, outputs=outputs)
+        try:
+            yield
+        except JobFailed as error:
+            journal.change_task(task.id, State.FAILED, detail=f"{error}")
+            raise
+        except (asyncio.CancelledError, _Reconsider):
+            journal.change_task(task.id, State.CANCELLED)
+            raise
+        except Exception as error:
+            journal.change_task(task.id, State.LOST, detail=f"{error}")
+            raise
 
     async def _attempt(self, task: Task, binding: Binding, avoid: frozenset[str]) -> None:
         sites, placement = self._engine.sites, self._engine.placement
@@ -209,9 +244,9 @@ class Driver:
 
     async def _at(self, site: Site, task: Task, hosts: Sequence[str]) -> None:
         """Stage in, run, account, stage out."""
-        staging, outputs = self._engine.staging, task.outputs()
-        path_of = partial(self._engine.locator.path_at, site)
-        for output in outputs:
+        journal = self._engine.journal
+        journal.change_task(task.id, State.STAGING, location=site.location.name, directory=site.directory(task.id))
+        for output in task.outputs():
             if is_address(output.path):
                 await self._engine.locator.note(output.path)
         await self._stage_in(site, task)
@@ -219,11 +254,28 @@ class Driver:
             runtime = await self._engine.runtimes.ready(site)
             own = {PYTHON: runtime.python, LAUNCHER: runtime.launcher, PROGRAMS: runtime.programs}
             task = replace(task, env={**task.env, **own})
+        await self._run(site, task, self._spec(site, task, hosts))
+
+    def _spec(self, site: Site, task: Task, hosts: Sequence[str] = ()) -> JobSpec:
+        return job_spec(site, task, hosts, partial(self._engine.locator.path_at, site))
+
+    async def _run(self, site: Site, task: Task, spec: JobSpec) -> None:
+        """Run a job, or go on with it, and account for it."""
+        journal, staging, outputs = self._engine.journal, self._engine.staging, task.outputs()
         await staging.writing(site, outputs)
         try:
-            end = await site.run(job_spec(site, task, hosts, path_of))
+            journal.change_task(task.id, State.RUNNING, location=site.location.name, directory=site.directory(task.id))
+            journal.flush()
+            end = await site.run(spec)
         finally:
             staging.written(site, outputs)
+        await self._account(site, task, end)
+
+    async def _account(self, site: Site, task: Task, end: JobEnd) -> None:
+        """Check what a job has made, tell the ledger, and bring it where it is expected."""
+        staging, outputs = self._engine.staging, task.outputs()
+        path_of = partial(self._engine.locator.path_at, site)
+        self._engine.journal.change_task(task.id, State.ENDED)
         self.tally.jobs[site.location.name] += 1
         if end.outputs is not None:  # found under the names used there: give them back the names used here
             renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
@@ -256,7 +308,37 @@ class Driver:
                 directory=f"{site.location.name}:{site.directory(task.id)}",
             )
         await self._deliver(site, outputs)
+        self._engine.journal.change_task(task.id, State.ACCOUNTED)
+        self._engine.flush()
         site.session.forget(task.id)
+
+    async def _go_on(self, task: Task, binding: Binding, begun: TaskRecord) -> bool:
+        """Go on with a job of an earlier run; return False when it has to run anew."""
+        if self._earlier.is_done(task, begun):
+            self._log.info(f"{task.name} was done by an earlier run.")
+            return True
+        if not self._earlier.may_run(task, begun):
+            return False
+        one, engine = replace(task, id=begun.id), self._engine
+        try:
+            await engine.sites.open(binding.targets)
+            site = engine.sites.get(begun.location)
+            if site is None or not await self._earlier.is_there(site, one, self._spec(site, one)):
+                return False
+            self._log.info(f"{task.name} goes on at {site.location.name}, where an earlier run has started it.")
+            with self._recorded(one, begun.job):
+                engine.placement.adopt(one.id, begun.location, task.request, engine.loop.time())
+                try:
+                    await self._run(site, one, self._spec(site, one))
+                finally:
+                    engine.placement.release(one.id)
+                    self._pump()
+        except JobFailed:
+            raise
+        except SiteError as error:
+            self._log.warning(f"{task.name}: what an earlier run began at {begun.location} is lost: {error}")
+            return False
+        return True
 
     async def _bring_failed(self, site: Site, task: Task, end: JobEnd) -> None:
         """Bring home the logs of a job that failed, and with --keep-incomplete what it made."""
@@ -283,7 +365,6 @@ class Driver:
                 await asyncio.to_thread(output.store)
         targets = [output.path for output in outputs if output.target]
         if targets:
-            self._engine.flush()
             coming = self._engine.loop.create_task(self._bring_home(site, targets))
             self._homecoming.add(coming)
             coming.add_done_callback(self._homecoming.discard)

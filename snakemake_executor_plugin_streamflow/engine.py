@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from .connect.base import Log
 from .connect.lifecycle import Lifecycle
 from .errands import Errands
-from .files import Files
+from .files import Files, incomplete
 from .journal import Journal
 from .locate import Locator
 from .model import CONTROLLER, Companion, Deployment, LocalOptions, Target
@@ -72,7 +72,7 @@ class Engine:
         self.loop = asyncio.new_event_loop()
         self.ledger = Ledger()
         self.placement = Placement(self.ledger)
-        self.lifecycle = Lifecycle(self.companion, self.run, log)
+        self.lifecycle = Lifecycle(self.companion, self.run, log, self._record)
         self.files = Files(here, self.ledger)
         self._background: set[asyncio.Task[None]] = set()
         self._transfers: set[asyncio.Task[None]] = set()
@@ -92,7 +92,6 @@ class Engine:
         self.staging = Staging(self.files, self.locator, self.mover)
         self.errands = Errands(self.files, self.locator, self.mover, self.sites, self.spawn, log)
         self.runtimes = Runtimes(self.mover, self.staging, log)
-        self.journal: Journal | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="streamflow", daemon=True)
 
@@ -100,6 +99,7 @@ class Engine:
 
     def launch(self) -> None:
         """Start the loop's thread and read the journal."""
+        self.files.doubtful = {self.files.canonical(path) for path in incomplete(self.here)}
         self._thread.start()
         self._ready.wait()
 
@@ -143,8 +143,7 @@ class Engine:
 
     def flush(self) -> None:
         """Write to the journal what it does not have yet."""
-        if self.journal is not None and (changes := self.ledger.changes()):
-            self.journal.apply(changes)
+        self.journal.apply(self.ledger.changes())
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -163,6 +162,7 @@ class Engine:
             self.loop.run_forever()
         finally:
             self.flush()
+            self.journal.end_run(self.run, time.time())
             self.journal.close()
 
     def _tick(self) -> None:
@@ -174,6 +174,12 @@ class Engine:
         for deployment in self.companion.deployments.values():
             if not deployment.lazy:
                 self.spawn(self.sites.eager(Target(deployment.name)))
+
+    def _record(self, deployment: Deployment, handle: str | None) -> None:
+        if handle is None:
+            self.journal.remove_deployment(deployment.name, self.run)
+        else:
+            self.journal.add_deployment(deployment.name, self.run, deployment.type, handle)
 
     def _own(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
@@ -191,7 +197,7 @@ class Engine:
         origin, end = self._filesystem(source), self._filesystem(target)
         self.placement.observe(origin, end, size, seconds)
         self.log.debug(f"{source.name} -> {target.name}: {len(items)} items, {size / 1e6:.3f} MB in {seconds:.3f} s")
-        if self.journal is not None and size >= 1 << 20:
+        if size >= 1 << 20:
             self.journal.record_transfer(origin, end, items[0].target, size, seconds, "stream")
 
     def _filesystem(self, store: Store) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .engine import Engine
     from .jobs import Sources, Task, Translator
+    from .journal import TaskRecord
     from .model import Binding
 
 _STOP_S = 6.5
@@ -41,11 +42,13 @@ class Executor(RealExecutor):
 
         driver, translator = self._started()
         self._discard()
-        tasks = []
+        tasks: list[Task] = []
+        again: dict[str, TaskRecord] = {}
         for job in jobs:
             self.run_job_pre(job)
             try:
-                bound = self._prepare(job)
+                begun = self._begun.get(self._known_as(job) or "")
+                bound = self._prepare(job, begun=begun is not None)
                 if cache.uses_cache(job) and self.workflow.async_run(cache.fetch(job)):
                     self.report_job_submission(info := SubmittedJobInfo(job))
                     self.report_job_success(info)
@@ -55,12 +58,24 @@ class Executor(RealExecutor):
                 self._reject(job, error)
                 continue
             self._jobs[task.id] = job
-            self.report_job_submission(SubmittedJobInfo(job, external_jobid=task.id))
+            if begun is not None:
+                again[task.id] = begun
+            known_as = begun.job if begun is not None else task.id
+            self.report_job_submission(SubmittedJobInfo(job, external_jobid=known_as))
             tasks.append(task)
-        driver.submit(tasks)
+        driver.submit(tasks, again)
 
-    def _prepare(self, job: Any) -> bool:
-        """Do what Snakemake does at the controller before a job runs; return whether a binding sends it somewhere."""
+    def _known_as(self, job: Any) -> str | None:
+        """The identity under which an earlier run, which has died, has sent a job."""
+        found: str | None = self.dag.incomplete_external_jobid(next(iter(job.jobs)) if job.is_group() else job)
+        return found
+
+    def _prepare(self, job: Any, *, begun: bool) -> bool:
+        """Do what Snakemake does at the controller before a job runs; return whether a binding sends it somewhere.
+
+        Args:
+            begun: an earlier run has begun it: its outputs may be there.
+        """
         from .jobs import check_protected, floats, ordered, prepare, why_not_direct
 
         members = ordered(job)
@@ -71,6 +86,10 @@ class Executor(RealExecutor):
                 for f in member.input:  # storage of another kind: its files come to the controller
                     if f.is_storage and not floats(f):
                         self.workflow.async_run(f.retrieve_from_storage())
+        if begun:
+            for f in (f for member in members for f in (*member.output, *member.log)):
+                f.prepare()
+            return bound
         self.workflow.async_run(prepare(job, nested=bound and any(map(why_not_direct, members))))
         return bound
 
@@ -142,6 +161,8 @@ class Executor(RealExecutor):
             )
             engine.loop.call_soon_threadsafe(engine.bring_up_eager)
             self._check_nested(self._driver, sources)
+            known = (self._known_as(job) for job in self.dag.needrun_jobs() if not job.is_local)
+            self._begun = self._driver.take_over({name for name in known if name})
             # Snakemake would wait for running jobs on SIGTERM; here it ends them, as Ctrl-C does.
             if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
                 signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .model import CONTROLLER, is_address
+from .model import CONTROLLER, SCHEME, is_address
 from .move.here import Here
 from .plan import Ledger, Replica
 from .remote.job import Found
@@ -45,6 +46,8 @@ class Files:
         self.here = here
         self.home = Here(CONTROLLER, here)
         self.ledger = ledger
+        self.doubtful: set[str] = set()
+        """Outputs of a run that died before Snakemake had accepted them: not there, until somebody vouches for them."""
 
     def canonical(self, path: str) -> str:
         """Canonical form of a path as Snakemake has it."""
@@ -61,6 +64,8 @@ class Files:
 
         What lies in the working directory counts when the ledger does not know better: a user may change it.
         """
+        if path in self.doubtful:
+            return None
         replicas = self.ledger.replicas(path)
         with suppress(OSError):
             info = os.stat(self.here / path)
@@ -159,3 +164,18 @@ class Files:
                         size += info.st_size if name != "." else 0
                         newest = max(newest, info.st_mtime_ns)
         return size, newest
+
+
+def incomplete(here: Path) -> set[str]:
+    """Names, as Snakemake has them, of floating files that it has marked as incomplete.
+
+    Its database of metadata, an option, is not read: then the user is asked for `--rerun-incomplete`.
+    """
+    top = here / ".snakemake" / "incomplete"
+    found = set()
+    for folder, _, names in os.walk(top):
+        above = "".join(part.removeprefix("@") for part in Path(folder).relative_to(top).parts)
+        for name in names:
+            with suppress(ValueError):
+                found.add(base64.urlsafe_b64decode(above + name).decode())
+    return {name.removeprefix(SCHEME) for name in found if name.startswith(SCHEME)}

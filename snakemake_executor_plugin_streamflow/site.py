@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -76,14 +76,12 @@ class Site:
         key: str,
         limit: int,
         log: Callable[[str], None],
-        sweep: bool = False,
     ) -> Site:
         """Ask a location what it is and has, and make it ready.
 
         Args:
             here: the workflow's directory at the controller.
             key: stable name of the workflow, part of the default working directory.
-            sweep: end the jobs of earlier runs of this workflow. Snakemake's lock sees to it that none goes on.
 
         Raises:
             DeployError: it lacks a tool, or its working directory cannot be used.
@@ -105,10 +103,6 @@ class Site:
             await shells.close()
             raise
         shells.workdir = facts.workdir
-        if sweep:
-            ended = (await shells.ask(preflight.sweep(connector.run))).text.split()
-            if ended:
-                log(f"{location.name}: ended {len(ended)} jobs that an earlier run had left: {', '.join(ended)}")
         if not facts.bash:
             log(
                 f"{location.name}: no bash there: shell commands run with its sh"
@@ -171,6 +165,11 @@ class Site:
             )
         return parse_end(lines[0], spec.outputs)
 
+    async def sweep(self, spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> list[str]:
+        """End the jobs of other runs, and remove what they have left; return which. See `preflight.sweep`."""
+        text = preflight.sweep(self.connector.run, spare, done, deep=deep and not self.in_place)
+        return (await self.shells.ask(text)).text.split()
+
     def directory(self, job: str) -> str:
         """The job directory."""
         return f"{self.facts.workdir}/.streamflow/jobs/{job}"
@@ -188,6 +187,9 @@ class Site:
 
     async def close(self) -> list[str]:
         """Close the session and the shells; return a message for each job that may still run."""
+        if isinstance(self.session, Session) and (done := self.session.forgotten()) and not self.session.lost:
+            with suppress(SiteError):
+                await self.shells.ask(f"cd .streamflow/jobs && rm -rf {words(f'./{job}' for job in done)}")
         left = await self.session.close()
         await self.shells.close()
         return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -74,6 +74,10 @@ class Sites:
         self._told: dict[Target, str] = {}
         self._closed = False
         self.returned: Callable[[], None] = lambda: None
+        self._spare: frozenset[str] | None = None
+        self._done: Mapping[str, Sequence[str]] = {}
+        self._deep = False
+        self._swept: set[str] = set()
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
@@ -139,6 +143,26 @@ class Sites:
                     await self._open(Target(deployment.name))
         return next((site for site in self if site.location.filesystem == filesystem), None)
 
+    async def take_over(self, spare: Iterable[str], done: Mapping[str, Sequence[str]], *, deep: bool) -> None:
+        """From now on, end the jobs that earlier runs of this workflow have left, but for those named in `spare`.
+
+        Snakemake's lock sees to it that no other run goes on. Who is not spared is ended when its location is opened,
+        the others when it is closed, unless they have ended by then.
+
+        Args:
+            done: jobs of which all is known, by location.
+            deep: an earlier run has died: look for half-finished transfers.
+        """
+        self._spare, self._done, self._deep = frozenset(spare), done, deep
+        await asyncio.gather(*map(self._sweep, self._sites.values()))
+
+    async def _sweep(self, site: Site) -> None:
+        name = site.location.name
+        if self._spare is not None and name not in self._swept:
+            self._swept.add(name)
+            if ended := await site.sweep(self._spare, self._done.get(name, ()), deep=self._deep):
+                self._log.warning(f"{name}: ended {len(ended)} jobs that an earlier run had left: {', '.join(ended)}")
+
     def strike(self, site: Site, error: SiteError) -> bool:
         """Count a failure that was not the job's own; return whether the location takes no more jobs.
 
@@ -181,7 +205,7 @@ class Sites:
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
-        left = await asyncio.gather(*map(_close, self._sites.values()))
+        left = await asyncio.gather(*map(self._close, self._sites.values()))
         return [problem for problems in left for problem in problems]
 
     async def eager(self, target: Target) -> None:
@@ -269,9 +293,11 @@ class Sites:
             return known
         if target.workdir is not None:
             location = replace(location, workdir=target.workdir)
-        return await Site.open(
-            connector, location, here=self._here, key=self._key, limit=self._limit, log=self._log.warning, sweep=True
+        site = await Site.open(
+            connector, location, here=self._here, key=self._key, limit=self._limit, log=self._log.warning
         )
+        await self._sweep(site)
+        return site
 
     def _restore(self, site: Site) -> None:
         if site.location.name in self._aside:
@@ -337,14 +363,15 @@ class Sites:
         return True
 
     async def _abandon(self, site: Site) -> None:
-        for problem in await _close(site):
+        for problem in await self._close(site):
             self._log.warning(problem)
 
-
-async def _close(site: Site) -> list[str]:
-    try:
-        async with asyncio.timeout(_CLOSE_S):
-            return await site.close()
-    except TimeoutError:
-        where = f"{site.facts.workdir}/.streamflow/jobs"
-        return [f"{site.location.name} did not answer: jobs may still run there; their process ids are in {where}"]
+    async def _close(self, site: Site) -> list[str]:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                if self._spare:  # nobody went on with them
+                    await site.sweep()
+                return await site.close()
+        except TimeoutError:
+            where = f"{site.facts.workdir}/.streamflow/jobs"
+            return [f"{site.location.name} did not answer: jobs may still run there; their process ids are in {where}"]

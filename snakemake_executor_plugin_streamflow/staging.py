@@ -76,6 +76,7 @@ class Staging:
         filesystem, now = site.location.filesystem, time.time_ns()
         for output, found in zip(outputs, end.outputs or (), strict=False):
             canonical = self._files.canonical(output.path)
+            self._files.doubtful.discard(canonical)
             if found.kind == "missing":
                 self._ledger.drop(canonical, filesystem)
             elif not output.log or not output.home:

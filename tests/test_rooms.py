@@ -25,6 +25,7 @@ FLOORS = [
     {"staging", "errands"},
     {"runtime"},
     {"engine"},
+    {"earlier"},
     {"driver"},
     {"executor", "cli"},
     {"__init__"},

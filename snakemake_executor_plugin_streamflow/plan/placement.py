@@ -147,6 +147,14 @@ class Placement:
             group.see(self._view(group))
         self._queued[wanted.id] = group
 
+    def adopt(self, task: str, location: str, request: Request, now: float) -> None:
+        """Count a task that runs at a location already, whether it fits or not."""
+        site = self._sites.get(location)
+        if site is not None and task not in self._running:
+            site.allocate(task, request, now)
+            self._shares[site.location.deployment].use(request, 1, 1)
+            self._running[task] = _Allocation((site,), request)
+
     def withdraw(self, task: str) -> None:
         """Take a task out of the queue; one that has an allocation keeps it until it is released."""
         group = self._queued.get(task)

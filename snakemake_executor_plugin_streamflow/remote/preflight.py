@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..errors import DeployError
-from .quote import quote
+from .quote import quote, words
 
 REQUIRED = (
     *("cat", "find", "grep", "head", "mkdir", "mktemp", "mv", "readlink", "rm", "sed", "setsid", "sha1sum", "sleep"),
@@ -73,16 +74,24 @@ _OWN = """(umask 077; mkdir -p "$w/.streamflow") 2>/dev/null; o="$w/.streamflow/
 """
 
 
-def sweep(run: str) -> str:
+def sweep(run: str, spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> str:
     """Return shell text that ends jobs of earlier runs in the present job folder, and prints the name of each.
 
     A process is touched only when its environment says that it belongs to that job directory: process ids are used
     again, and hosts may share the folder. Directories of jobs that ended a week ago are removed.
+
+    Args:
+        spare: jobs that go on.
+        done: jobs whose directories are removed: all is known of them.
+        deep: remove half-finished transfers, too; nothing may be on its way.
     """
+    partial = "rm -rf ../in/*\n(cd ../.. && find . -name '.sf-*' -prune -exec rm -rf {} +)\n" if deep else ""
     return f"""
 cd .streamflow/jobs 2>/dev/null || exit 0
+{partial}rm -rf {words(["./-", *(f"./{job}" for job in done)])}
 for d in *; do
-  case $d in {quote(run)}-*) continue;; esac
+  case $d in {"|".join([f"{quote(run)}-*", *map(quote, spare)])}) continue;; esac
+  if [ -s "$d/exit" ]; then find "$d" -prune -type d -mtime +7 -exec rm -rf {{}} +; continue; fi
   [ -s "$d/pid" ] && read -r p <"$d/pid" && grep -qa "STREAMFLOW_JOB=$d" "/proc/$p/environ" 2>/dev/null || continue
   printf '%s\n' "$d"
   kill -TERM "-$p"; n=0
@@ -92,7 +101,6 @@ for d in *; do
     q=${{e#/proc/}}; kill -KILL "${{q%/environ}}"; done
   rm -rf "$d"
 done 2>/dev/null
-find . -mindepth 1 -maxdepth 1 -type d -mtime +7 -exec rm -rf {{}} + 2>/dev/null
 true
 """
 

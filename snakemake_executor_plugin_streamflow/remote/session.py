@@ -217,6 +217,11 @@ class Session:
         elif len(self._forgotten) == 1:
             asyncio.get_running_loop().call_later(1, self._send_forgotten)
 
+    def forgotten(self) -> list[str]:
+        """Return the jobs whose directories are still to be removed, and leave them to the caller."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
+
     def _send_forgotten(self) -> None:
         if self._forgotten:
             self._send(encode(f"sf_rm {words(self._forgotten)} ok\n"))
@@ -228,7 +233,6 @@ class Session:
         Jobs that were not cancelled go on; nobody listens any more.
         """
         if not self._closed:
-            self._send_forgotten()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     while (self._queue or self._ending) and not self.lost:

@@ -1,0 +1,97 @@
+"""Jobs that an earlier run has begun, and not lived to report."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from .engine import Engine
+from .jobs import Output, Task
+from .journal import State, TaskRecord
+from .remote.job import JobSpec, render
+from .remote.quote import quote
+from .site import Site
+
+_LIVING = (State.RUNNING, State.ENDED)
+
+
+class Earlier:
+    """Tells whether such a job is done, or still there. Runs on the engine's loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._spared: frozenset[str] = frozenset()
+
+    async def take_over(self, jobs: Collection[str]) -> dict[str, TaskRecord]:
+        """Return what the journal knows of jobs, by the identity that Snakemake was told.
+
+        Those that may still run, or have ended without being accounted for, are left alone; all others are ended.
+        """
+        journal = self._engine.journal
+        attempts = {job: journal.attempts(job) for job in jobs}
+        begun = {job: records[-1] for job, records in attempts.items() if records}
+        self._spared = frozenset(record.id for record in begun.values() if record.state in _LIVING)
+        dead = [run.id for run in journal.runs() if run.ended is None and run.id != self._engine.run]
+        done: dict[str, list[str]] = {}
+        for record in (record for run in dead for record in journal.tasks(run)):
+            if record.state is State.ACCOUNTED:
+                done.setdefault(record.location, []).append(record.id)
+        if dead:
+            await asyncio.to_thread(_remove_partial, self._engine.here)
+        await self._engine.sites.take_over(self._spared, done, deep=bool(dead))
+        for run in dead:
+            journal.end_run(run, time.time())
+        return begun
+
+    def is_done(self, task: Task, record: TaskRecord) -> bool:
+        """Whether all that the job makes was accounted for and is still there; it counts from now on."""
+        if record.state is not State.ACCOUNTED or record.outputs != self._paths(task):
+            return False
+        if not all(map(self._is_made, record.outputs, task.outputs(), [record.id] * len(record.outputs))):
+            return False
+        self._engine.files.doubtful.difference_update(record.outputs)
+        return True
+
+    def may_run(self, task: Task, record: TaskRecord) -> bool:
+        """Whether the job may still run, or have ended, at its location."""
+        return record.state in _LIVING and record.outputs == self._paths(task)
+
+    async def is_there(self, site: Site, task: Task, spec: JobSpec) -> bool:
+        """Whether its job directory is there, and of this very job; another one is ended.
+
+        Raises:
+            Unreachable: the site does not answer.
+        """
+        directory = quote(site.directory(task.id))
+        there = await site.shells.ask(f"[ -d {directory} ] && cat {directory}/script")
+        if there.code:
+            return False
+        # What a nested Snakemake is told holds names of its parent process.
+        if task.nested or there.text == render(spec):
+            return True
+        await site.sweep(self._spared - {task.id})
+        return False
+
+    def _paths(self, task: Task) -> tuple[str, ...]:
+        return tuple(self._engine.files.canonical(output.path) for output in task.outputs())
+
+    def _is_made(self, path: str, output: Output, task: str) -> bool:
+        if output.may_be_missing:
+            return True
+        if output.home:
+            return (self._engine.here / path).exists()
+        return self._engine.ledger.version(path) == f"o-{task}"
+
+
+def _remove_partial(here: Path) -> None:
+    """Remove what transfers to the working directory have not finished."""
+    for folder, folders, names in os.walk(here):
+        partial = [name for name in (*folders, *names) if name.startswith(".sf-")]
+        folders[:] = [name for name in folders if name not in (".snakemake", *partial)]
+        for name in partial:
+            path = Path(folder, name)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

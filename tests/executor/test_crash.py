@@ -1,0 +1,80 @@
+"""Snakemake is killed in the middle of a run, and started again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
+from .running import again, command, environment, write_workflow
+
+FLOATING = [
+    *("--default-storage-provider", "streamflow", "--default-storage-prefix", "streamflow://", "--shared-fs-usage"),
+    *("persistence", "software-deployment", "sources", "source-cache", "software-deployment-cache"),
+]
+SNAKEFILE = """
+    rule all:
+        input: "all.txt"
+    rule one:
+        input: "in.txt"
+        output: "mid/{n}.txt"
+        shell: "echo {wildcards.n} >>COUNTS; sleep 0.{wildcards.n}; (cat {input}; echo {wildcards.n}) > {output}"
+    rule two:
+        input: "mid/{n}.txt"
+        output: "out/{n}.txt"
+        shell: "echo t{wildcards.n} >>COUNTS; sleep 0.3; cat {input} > {output}"
+    rule gather:
+        input: expand("out/{n}.txt", n=range(1, 9))
+        output: "all.txt"
+        shell: "echo g >>COUNTS; cat {input} > {output}"
+    """
+
+
+@pytest.fixture
+def companion(ssh_hosts: SshHosts) -> str:
+    config = f"username: root, sshKey: {ssh_hosts.key}, knownHosts: {ssh_hosts.known_hosts}, configFile: /dev/null"
+    sites = "".join(
+        f"  s{n}: {{type: ssh, workdir: /root/crash, config: {{nodes: [{host}], {config}}}}}\n"
+        for n, host in enumerate(ssh_hosts.hosts[:2])
+    )
+    return (
+        "version: v1.0\nbindings:\n  - {rule: gather, target: {deployment: s0}}\n"
+        '  - {rule: "*", target: [{deployment: s0}, {deployment: s1}], policy: spread}\n'
+        f"deployments:\n{sites}"
+    )
+
+
+@pytest.mark.parametrize("mode", ["drop-in", "floating"])
+def test_a_killed_run_is_gone_on_with(tmp_path: Path, companion: str, mode: str, ssh_hosts: SshHosts) -> None:
+    ssh_hosts.run(1, "rm -rf /root/crash /root/counts")
+    ssh_hosts.run(2, "rm -rf /root/crash /root/counts")
+    work = write_workflow(tmp_path, SNAKEFILE.replace("COUNTS", "/root/counts"), companion)
+    (work / "in.txt").write_text("in\n")
+    args = FLOATING if mode == "floating" else []
+    kills = 0
+    for delay in (1.3, 1.6, 1.9):
+        with (tmp_path / f"log{kills}").open("wb") as log:
+            process = subprocess.Popen(
+                command(*args), cwd=work, env=environment(), stdout=log, stderr=log, start_new_session=True
+            )
+            try:
+                process.wait(delay + random.random() / 2)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                kills += 1
+        again(tmp_path, "--unlock")
+    run = again(tmp_path, *args)
+    counts = sorted(word for host in (1, 2) for word in ssh_hosts.run(host, "cat /root/counts").stdout.split())
+    expected = sorted(["g", *(f"{n}" for n in range(1, 9)), *(f"t{n}" for n in range(1, 9))])
+    assert kills, "no run was killed"
+    assert counts == expected, run.text
+    assert (work / "all.txt").read_text() == "".join(f"in\n{n}\n" for n in range(1, 9))
+    for host in (1, 2):
+        left = ssh_hosts.run(host, "cd /root/crash; find . -name '.sf-*'; ls .streamflow/in .streamflow/jobs")
+        assert left.stdout.split() == [".streamflow/in:", ".streamflow/jobs:"]
