@@ -73,7 +73,7 @@ class Driver:
         return self._engine.wait(self._earlier.take_over(jobs))
 
     def submit(self, tasks: Sequence[Task], begun: Mapping[str, TaskRecord] | None = None) -> None:
-        """Take tasks. `begun` says, by the task's id, what an earlier run has begun of it; Snakemake knows it as that."""
+        """Take tasks. `begun` says, by the task's id, what an earlier run has begun of it."""
         self._begun.update(begun or {})
         self._engine.loop.call_soon_threadsafe(self._accept, tasks)
 

@@ -14,6 +14,7 @@ from typing import Any
 from .config.nearest import did_you_mean
 from .connect.base import Connector, Log
 from .connect.lifecycle import Lifecycle
+from .connect.registry import connector_class
 from .errors import CapacityError, ConfigError, DeployError, JobInterrupted, JobLost, NoSpace, SiteError, Unreachable
 from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
@@ -155,6 +156,10 @@ class Sites:
         """
         self._spare, self._done, self._deep = frozenset(spare), done, deep
         await asyncio.gather(*map(self._sweep, self._sites.values()))
+        for name in {location.partition("/")[0] for location in done}:  # perhaps no job goes there any more
+            deployment = self._companion.deployments.get(name)
+            if deployment is not None and not connector_class(deployment.type).ephemeral:
+                self._spawn(self.eager(Target(name)))
 
     async def _sweep(self, site: Site) -> None:
         name = site.location.name
