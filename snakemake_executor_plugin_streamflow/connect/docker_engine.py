@@ -44,6 +44,7 @@ class Engine:
         self._inner = None if inner is not None and inner.connector.deployment.type == "local" else inner
         self._site = inner.location if inner is not None else None
         self._address: Address | None = None
+        self._answered = False
         self._finding = asyncio.Lock()
         self._client: DockerClient | None = None
 
@@ -70,11 +71,13 @@ class Engine:
         """
         address = await self._find(None)
         try:
-            return await Wire.connect(address)
-        except Unreachable:
-            if self._inner is None:
-                raise
-            return await Wire.connect(await self._find(address))
+            wire = await Wire.connect(address)
+        except Unreachable as error:
+            if self._inner is None:  # one that has answered before may have been stopped for a while
+                raise Unreachable(str(error), transient=error.transient or self._answered) from error
+            wire = await Wire.connect(await self._find(address))
+        self._answered = True
+        return wire
 
     async def call(self, method: str, target: str, body: Any = None) -> Reply:
         """Send one request over a connection of its own.
