@@ -1,0 +1,210 @@
+"""Files of the workflow stay where they are made."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from .floating import files, floating, no_copies, once_more
+
+CHAIN = """
+    rule all:
+        input: "out/a.txt", "out/b.txt"
+    rule start_one:
+        input: "in/{x}.txt"
+        output: "mid/{x}.txt"
+        log: "logs/{x}.log"
+        shell: "for i in 1 2 3 4; do cat {input}; done > {output}; echo said > {log}"
+    rule go_one:
+        input: "mid/{x}.txt"
+        output: "more/{x}.txt"
+        shell: "cp {input} {output}"
+    rule end_two:
+        input: "more/{x}.txt"
+        output: "out/{x}.txt"
+        shell: "wc -c < {input} > {output}"
+    """
+
+
+def sources(work: Path) -> None:
+    (work / "in").mkdir(exist_ok=True)
+    for name in "ab":
+        (work / "in" / f"{name}.txt").write_text(name * 100_000)
+
+
+def test_outputs_stay_and_final_targets_come_home(tmp_path: Path) -> None:
+    run = floating(tmp_path, CHAIN, prepare=sources)
+    one, two = run.sites / "one", run.sites / "two"
+    assert files(run.work) == {"Snakefile", "streamflow.yml", "in/a.txt", "in/b.txt", "out/a.txt", "out/b.txt"}
+    made = {f"{folder}/{name}.txt" for folder in ("in", "mid", "more") for name in "ab"}
+    assert files(one) == made | {"logs/a.log", "logs/b.log"}
+    assert files(two) == {f"{folder}/{name}.txt" for folder in ("more", "out") for name in "ab"}
+    assert (run.work / "out/a.txt").read_text().strip() == "400000"
+    assert run.sent_mb("one") == pytest.approx(0.2, abs=0.01)
+    assert run.sent_mb("two") == pytest.approx(0.8, abs=0.01)
+    assert run.fetched_mb("one") == 0
+    assert no_copies(run.work)
+    assert "Nothing to be done" in once_more(tmp_path).text
+
+    time.sleep(0.01)
+    (run.work / "in/a.txt").write_text("c")
+    changed = once_more(tmp_path)
+    assert (changed.jobs("one"), changed.jobs("two")) == (2, 1)
+    assert (run.work / "out/a.txt").read_text().strip() == "4"
+    assert (one / "mid/a.txt").read_text() == "cccc"
+
+    (run.work / "out/a.txt").unlink()
+    assert "Nothing to be done" in once_more(tmp_path).text, "it is still where it was made"
+
+
+def test_final_targets_may_be_left_where_they_are(tmp_path: Path) -> None:
+    run = floating(tmp_path, CHAIN, "--streamflow-leave-targets", prepare=sources)
+    assert files(run.work) == {"Snakefile", "streamflow.yml", "in/a.txt", "in/b.txt"}
+    assert run.fetched_mb("two") == 0
+    assert "Nothing to be done" in once_more(tmp_path, "--streamflow-leave-targets").text
+
+
+def test_what_marks_on_outputs_ask_for_happens_where_they_are(tmp_path: Path) -> None:
+    digest = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"  # of "hello\n"
+    run = floating(
+        tmp_path,
+        f"""
+    rule all:
+        input: "result"
+    rule passing_one:
+        output: temp("passing")
+        shell: "echo x > {{output}}"
+    rule kept_one:
+        input: "passing"
+        output: protected("kept"), directory("folder"), touch("touched")
+        shell: "cp {{input}} {{output[0]}}; mkdir {{output[1]}}; cp {{input}} {{output[1]}}/x"
+    rule sure_one:
+        output: ensure("sure", non_empty=True, sha256="{digest}")
+        shell: "echo hello > {{output}}"
+    rule end_two:
+        input: "passing", "kept", "folder", ancient("touched"), "sure"
+        output: "result"
+        shell: "cat {{input[0]}} {{input[1]}} {{input[2]}}/x {{input[3]}} {{input[4]}} > {{output}}"
+    """,
+    )
+    assert (run.work / "result").read_text() == "x\nx\nx\nhello\n"
+    one, two = run.sites / "one", run.sites / "two"
+    assert files(one) == {"kept", "folder/x", "touched", "sure"}, "temp files are removed everywhere"
+    assert files(two) == {"kept", "folder/x", "touched", "sure", "result"}
+    assert not (one / "kept").stat().st_mode & 0o222
+    assert "Nothing to be done" in once_more(tmp_path).text
+    refused = once_more(tmp_path, "--forceall", code=1)
+    assert "ProtectedOutputException" in refused.text
+    assert (one / "kept").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "message"),
+    [
+        ("non_empty=True", "", "empty"),
+        ("sha256='5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03'", "bye", "sha256 checksum"),
+    ],
+)
+def test_an_output_that_is_not_what_ensure_says_fails_its_job(
+    tmp_path: Path, flag: str, text: str, message: str
+) -> None:
+    run = floating(
+        tmp_path,
+        f"""
+    rule one_one:
+        output: ensure("x", {flag})
+        shell: "printf '{text}' > {{output}}"
+    """,
+        code=1,
+    )
+    assert message in run.text
+    assert not (run.work / "x").exists()
+    assert "1 of 1 steps" not in once_more(tmp_path, code=1).text
+
+
+def test_checkpoints_and_input_functions_see_what_lies_at_sites(tmp_path: Path) -> None:
+    run = floating(
+        tmp_path,
+        """
+    rule all:
+        input: "all"
+    checkpoint names_one:
+        output: "names", directory("parts")
+        shell: "printf 'a\\nbb\\n' > {output[0]}; mkdir {output[1]}; touch {output[1]}/c {output[1]}/d"
+    rule make_two:
+        output: "made/{name}"
+        shell: "printf {wildcards.name} > {output}"
+    def made(wildcards):
+        done = checkpoints.names_one.get()
+        with done.output[0].open() as names:
+            found = names.read().split()
+        found += glob_wildcards(done.output[1] + "/{name}").name
+        return [f"made/{name}" for name in sorted(found) if not name.startswith(".")]
+    rule sizes_one:
+        input: made
+        output: "all"
+        params: sizes=lambda wildcards, input: [f.size for f in input], mb=lambda wildcards, input: input.size_mb
+        resources: mem_mb=lambda wildcards, input: 10 + int(input.size)
+        shell: "echo {params.sizes} {params.mb} {resources.mem_mb} > {output}; cat {input} >> {output}"
+    """,
+    )
+    assert (run.work / "all").read_text() == "1 2 1 1 5e-06 15\nabbcd"
+    assert files(run.work) == {"Snakefile", "streamflow.yml", "all"}
+    assert no_copies(run.work)
+    assert "Nothing to be done" in once_more(tmp_path).text
+
+
+def test_rules_that_run_here_read_and_write_floating_files(tmp_path: Path) -> None:
+    def prepare(work: Path) -> None:
+        (work / "in").write_text("in\n")
+        (work / "script.py").write_text(
+            "with open(snakemake.input[0]) as f, open(snakemake.output[0], 'w') as g: g.write(f.read() + 'script\\n')"
+        )
+
+    run = floating(
+        tmp_path,
+        """
+    localrules: all, here, python
+    rule all:
+        input: "end", "python", "script"
+    rule far_one:
+        input: "in"
+        output: "far"
+        shell: "cp {input} {output}; echo far >> {output}"
+    rule here:
+        input: "far", "in"
+        output: "here", protected("folder/safe")
+        log: "here.log"
+        shell: "cat {input} > {output[0]}; cp {input[1]} {output[1]}; echo said > {log}"
+    rule python:
+        input: "far"
+        output: "python"
+        run:
+            with open(input[0]) as f, open(output[0], "w") as g:
+                g.write(f.read() + "python\\n")
+    rule unbound:
+        input: "here"
+        output: "unbound"
+        shell: "cat {input} {input} > {output}"
+    rule script:
+        input: "far"
+        output: "script"
+        script: "script.py"
+    rule end_two:
+        input: "unbound", "folder/safe"
+        output: "end"
+        shell: "cat {input} > {output}"
+    """,
+        prepare=prepare,
+    )
+    assert (run.work / "end").read_text() == 2 * "in\nfar\nin\n" + "in\n"
+    assert (run.work / "python").read_text() == "in\nfar\npython\n"
+    assert (run.work / "script").read_text() == "in\nfar\nscript\n"
+    assert not (run.work / "folder/safe").stat().st_mode & 0o222
+    assert (run.work / "here.log").read_text() == "said\n"
+    assert no_copies(run.work)
+    assert files(run.sites / "one") == {"in", "far"}
+    assert files(run.sites / "two") == {"unbound", "folder/safe", "end"}
+    assert "Nothing to be done" in once_more(tmp_path).text
