@@ -361,8 +361,8 @@ class Driver:
             if is_address(output.path):
                 moved = await site.insist(partial(self._engine.staging.hand_over, site, output))
                 self.tally.fetched_b[site.location.name] += moved
-            if output.store is not None:
-                await asyncio.to_thread(output.store)
+            if output.deliver is not None:
+                await asyncio.to_thread(output.deliver)
         targets = [output.path for output in outputs if output.target]
         if targets:
             coming = self._engine.loop.create_task(self._bring_home(site, targets))

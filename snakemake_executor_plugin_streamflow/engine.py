@@ -130,6 +130,7 @@ class Engine:
         if self.stopped or not self._thread.is_alive():
             return
         self.stopped = True
+        self.wait(self.errands.settled())
         for problem in self.take_down():
             self.log.warning(f"Left behind: {problem}")
         self.loop.call_soon_threadsafe(self.loop.stop)

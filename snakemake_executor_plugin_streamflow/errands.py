@@ -50,6 +50,8 @@ class Errands:
             DataLost, TransferError, Unreachable: one of them did not arrive.
         """
         ledger = self._files.ledger
+        for path in paths:
+            await self._files.note(path)
         missing = [path for path in paths if ledger.replicas(path) and ledger.get(path, CONTROLLER) is None]
         new = [path for path in missing if path not in self._coming]
         if new:
@@ -111,6 +113,22 @@ class Errands:
         """Bytes of a file, or of all files in a directory."""
         await self._files.note(path)
         return max((replica.size_b for replica in self._files.ledger.replicas(path)), default=0)
+
+    async def protected(self, paths: Sequence[str]) -> list[str]:
+        """Return those of some files that may not be written at a site; what cannot be reached does not count."""
+        found: dict[str, None] = {}
+        at: dict[str, list[str]] = {}
+        for path in paths:
+            for replica in self._files.ledger.replicas(path):
+                if replica.filesystem != CONTROLLER and not replica.directory:
+                    at.setdefault(replica.filesystem, []).append(path)
+        for filesystem, there in at.items():
+            with suppress(SiteError):
+                if (site := await self._sites.on(filesystem)) is not None:
+                    looks = await site.store.stat([self._locator.path_at(site, path) for path in there])
+                    pairs = zip(there, looks, strict=True)
+                    found |= {path: None for path, look in pairs if look.kind == "file" and not look.mode & 0o222}
+        return list(found)
 
     async def remove(self, path: str) -> None:
         """Remove a file or directory everywhere. What is at sites is removed in the background."""

@@ -36,8 +36,12 @@ class Executor(RealExecutor):
         self._doubtful: set[str] = set()
         self._companion = self._read_companion()
         self._check_rules()
+        if self._floating and not len(self.dag):  # Snakemake will say that there is nothing to be done
+            self._bring_targets_home()
 
     def run_jobs(self, jobs: list[Any]) -> None:
+        from snakemake.exceptions import ProtectedOutputException
+
         from .jobs import cache
 
         driver, translator = self._started()
@@ -54,6 +58,8 @@ class Executor(RealExecutor):
                     self.report_job_success(info)
                     continue
                 task = translator.task(job, bound=bound)
+            except ProtectedOutputException:
+                raise  # ends the run, as it does locally: Snakemake removes the outputs of jobs that fail
             except Exception as error:
                 self._reject(job, error)
                 continue
@@ -82,7 +88,7 @@ class Executor(RealExecutor):
         bound = self._floating or self._binding(members[-1]) is not None
         if self._floating:
             for member in members:
-                check_protected(member)
+                check_protected(member, lambda paths: self._engine.wait(self._engine.errands.protected(paths)))
                 for f in member.input:  # storage of another kind: its files come to the controller
                     if f.is_storage and not floats(f):
                         self.workflow.async_run(f.retrieve_from_storage())
@@ -118,6 +124,8 @@ class Executor(RealExecutor):
         if self._driver is not None:
             self._discard()
             self._driver.finish()
+        if self._floating:
+            self._bring_targets_home()
         self._stop()
 
     @property
@@ -137,6 +145,22 @@ class Executor(RealExecutor):
     def _floating(self) -> bool:
         """Whether files stay where they are made."""
         return SharedFSUsage.INPUT_OUTPUT not in self.workflow.storage_settings.shared_fs_usage
+
+    def _bring_targets_home(self) -> None:
+        """Bring home final targets that an earlier run, or a failure, has left at sites."""
+        from .errors import SiteError
+        from .jobs import floats, name_of
+        from .model import is_address
+
+        if getattr(self._settings(), "leave_targets", False):
+            return
+        targets = [*self.dag.targetfiles, *self.dag.derived_targetfiles]
+        paths = [name for f in targets if floats(f) and not f.is_temp and not is_address(name := name_of(f))]
+        engine = self._make_engine()
+        try:
+            engine.wait(engine.errands.bring_home([engine.files.canonical(path) for path in paths]))
+        except SiteError as error:
+            self.logger.warning(f"Not all final targets could be brought home: {error}")
 
     def _started(self) -> tuple[Driver, Translator]:
         if self._driver is None:

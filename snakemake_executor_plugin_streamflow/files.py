@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .listed import Listed
 from .model import CONTROLLER, SCHEME, is_address
 from .move.here import Here
 from .plan import Ledger, Replica
@@ -48,6 +49,7 @@ class Files:
         self.ledger = ledger
         self.doubtful: set[str] = set()
         """Outputs of a run that died before Snakemake had accepted them: not there, until somebody vouches for them."""
+        self.listed = Listed(here / ".snakemake" / "streamflow" / "listed")
 
     def canonical(self, path: str) -> str:
         """Canonical form of a path as Snakemake has it."""

@@ -8,13 +8,15 @@ import re
 from snakemake_interface_storage_plugins.io import WILDCARD_REGEX
 
 SCHEME = "streamflow://"
+PLAIN = f"{SCHEME}./"
+"""How queries begin that Snakemake made of plain paths of the workflow: no deployment is called so."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
 def why_invalid(query: str) -> str | None:
     """Return what is wrong with a query, with or without wildcards; None when nothing is."""
     if not query.startswith(SCHEME):
-        return f"expected {SCHEME}DEPLOYMENT/absolute/path, or {SCHEME} and a path of the workflow"
+        return f"expected {SCHEME}DEPLOYMENT/absolute/path"
     plain = WILDCARD_REGEX.sub("w", query.removeprefix(SCHEME))
     if not plain.strip("/"):
         return "expected a path"
@@ -40,9 +42,21 @@ def why_no_address(query: str) -> str | None:
     return None
 
 
+def of_plain_path(query: str) -> str:
+    """Return a query that Snakemake made of a plain path in a form that no address has."""
+    return PLAIN + query.removeprefix(PLAIN).removeprefix(SCHEME)
+
+
+def plain_path(query: str) -> str | None:
+    """Return the plain path that a query means; None when it is an address."""
+    return query.removeprefix(PLAIN) if query.startswith(PLAIN) else None
+
+
 def local_suffix(query: str) -> str:
     """Path of the local copy, below a folder of the plugin's own; never outside of it."""
-    path = query.removeprefix(SCHEME)
+    path = plain_path(query)
+    if path is None:
+        return f"@at/{query.removeprefix(SCHEME)}"
     if path.startswith("/"):
         return f"@root{posixpath.normpath(path)}"
     return "/".join("@up" if part == ".." else part for part in path.split("/"))

@@ -18,7 +18,7 @@ from snakemake_executor_plugin_streamflow.model import Address
 from snakemake_executor_plugin_streamflow.place import Look as SiteLook
 from snakemake_executor_plugin_streamflow.place import Place, insist
 
-from .address import SCHEME, why_no_address
+from .address import PLAIN, plain_path, why_no_address
 from .known import known
 
 if TYPE_CHECKING:
@@ -76,12 +76,11 @@ def kind_of(query: str, provider: StorageProvider) -> Kind:
         WorkflowError: no such deployment, or files do not last there.
     """
     engine = provider.engine
-    address = Address.parse(query)
-    if provider.is_default and engine.companion.holder(address.holder) is None:
-        return Floating(engine, engine.files.canonical(query.removeprefix(SCHEME)))
+    if (path := plain_path(query)) is not None:
+        return Floating(engine, engine.files.canonical(path))
     if (reason := why_no_address(query)) is not None:
         raise WorkflowError(f"{query}: {reason}")
-    return Addressed(engine, address)
+    return Addressed(engine, Address.parse(query))
 
 
 class Floating(Kind):
@@ -111,7 +110,7 @@ class Floating(Kind):
 
     async def candidates(self, query: str) -> list[str]:
         top = get_constant_prefix(self.path, strip_incomplete_parts=True).rstrip("/") or "."
-        return [f"{SCHEME}{path}" for path in self._engine.files.below(top)]
+        return [f"{PLAIN}{path}" for path in self._engine.files.below(top)]
 
 
 class Addressed(Kind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +24,9 @@ from snakemake_interface_storage_plugins.storage_provider import (
     StorageQueryValidationResult,
 )
 
-from .address import SCHEME, local_suffix, why_invalid
+from .address import PLAIN, SCHEME, local_suffix, of_plain_path, why_invalid
+
+from .copies import discard, modified
 
 if TYPE_CHECKING:
     from snakemake_executor_plugin_streamflow.engine import Engine
@@ -31,12 +34,35 @@ if TYPE_CHECKING:
     from .kinds import Kind, Look
 
 T = TypeVar("T")
+_UNSAID: Any = object()
 
 
 class StorageProvider(StorageProviderBase):
     """Files of the workflow, wherever they were made, and files at the deployments of a companion file."""
 
+    cache: IOCacheStorageInterface | None = None
+    """What Snakemake believes while it builds the DAG."""
     _engine: Engine | None = None
+
+    def __post_init__(self) -> None:
+        self._copies: set[Path] = set()
+
+    def object(self, query: str, keep_local: Any = _UNSAID, retrieve: Any = _UNSAID, static: bool = False) -> Any:
+        # For a path of the workflow Snakemake gives neither option; for `storage(...)` always both.
+        if keep_local is retrieve is _UNSAID and self.is_default:
+            query = of_plain_path(query)
+        said = {"keep_local": keep_local, "retrieve": retrieve}
+        return super().object(query, static=static, **{k: v for k, v in said.items() if v is not _UNSAID})
+
+    def copied(self, path: Path) -> None:
+        """Note a local copy that is to be gone when this process ends; Snakemake itself removes most of them."""
+        if not self._copies:
+            atexit.register(self._remove_copies)
+        self._copies.add(path)
+
+    def _remove_copies(self) -> None:
+        for path in self._copies:
+            discard(path)
 
     @property
     def engine(self) -> Engine:
@@ -56,8 +82,8 @@ class StorageProvider(StorageProviderBase):
                 type=QueryType.ANY,
             ),
             ExampleQuery(
-                query=f"{SCHEME}results/{{sample}}.bam",
-                description="As default storage provider: a file of the workflow, at whatever site it was made",
+                query=f"{SCHEME}lab-nas/reads/{{sample}}.fastq.gz",
+                description="The same on the filesystem `lab-nas`, which several deployments may share",
                 type=QueryType.ANY,
             ),
         ]
@@ -77,7 +103,7 @@ class StorageProvider(StorageProviderBase):
         return 100.0
 
     def safe_print(self, query: str) -> str:
-        return query  # it holds no credentials
+        return query.replace(PLAIN, SCHEME, 1)  # it holds no credentials
 
 
 class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, StorageObjectTouch):
@@ -102,6 +128,20 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         """The name by which the engine knows it."""
         return self.kind.path
 
+    @property
+    def keep_local(self) -> bool:
+        """Whether the local copy outlives the run."""
+        return self._keep_local or self._is_listed
+
+    @keep_local.setter
+    def keep_local(self, keep: bool) -> None:
+        self._keep_local = keep
+
+    def retrieve_listed(self) -> None:
+        """Retrieve a directory that a checkpoint has made: input functions list it, in later runs, too."""
+        self.provider.engine.files.listed.add(self.kind.path)
+        self.retrieve_object()
+
     def local_suffix(self) -> str:
         return local_suffix(str(self.query))
 
@@ -112,10 +152,13 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         return str(self.cache_key(self.local_suffix().rpartition("/")[0]))
 
     async def inventory(self, cache: IOCacheStorageInterface) -> None:
+        self.provider.cache = cache
         key = self.cache_key()
         if key in cache.exists_in_storage:
             return
         look = await self._look()
+        if look is not None and (modified(local := self._local()) or look.mtime) < look.mtime:
+            discard(local)  # left by a run that was killed: Snakemake would take its time for that of the file
         cache.exists_in_storage[key] = look is not None
         if look is not None:
             cache.mtime[key] = Mtime(storage=look.mtime)
@@ -134,10 +177,10 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         return self._wait(self.kind.footprint())
 
     def retrieve_object(self) -> None:
-        self._wait(self.kind.retrieve(self._local()))
+        self._wait(self._retrieve())
 
     def store_object(self) -> None:
-        self._wait(self.kind.store(self._local()))
+        self._wait(self._store())
 
     def remove(self) -> None:
         self._wait(self.kind.remove())
@@ -162,10 +205,10 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
 
     async def managed_retrieve(self) -> None:
         await self.wait_for_free_space()
-        await self._told("retrieve", self.kind.retrieve(self._local()))
+        await self._told("retrieve", self._retrieve())
 
     async def managed_store(self) -> None:
-        await self._told("store", self.kind.store(self._local()))
+        await self._told("store", self._store())
 
     async def managed_remove(self) -> None:
         await self._told("remove", self.kind.remove())
@@ -175,6 +218,21 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
 
     def _local(self) -> Path:
         return Path(self.local_path()).absolute()
+
+    def _retrieve(self) -> Coroutine[Any, Any, None]:
+        return self.kind.retrieve(self._copy())
+
+    def _store(self) -> Coroutine[Any, Any, None]:
+        local = self._copy()
+        if local.is_dir():
+            self.provider.engine.files.listed.add(self.kind.path)  # maybe a checkpoint made it; a copy costs nothing
+        return self.kind.store(local)
+
+    def _copy(self) -> Path:
+        local = self._local()
+        if not self.keep_local:
+            self.provider.copied(local)
+        return local
 
     def _must(self, look: Look | None) -> Look:
         if look is None:
@@ -187,7 +245,17 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
 
     async def _look(self) -> Look | None:
         known = self.kind.known()
-        return known if not isinstance(known, Coroutine) else await self._told("check", known)
+        look = known if not isinstance(known, Coroutine) else await self._told("check", known)
+        if look is not None and self._is_listed and modified(self._local()) != look.mtime:
+            await self._told("retrieve", self._retrieve())
+            if self.provider.cache is not None:  # else a copy that Snakemake removes counts as write-protected
+                self.provider.cache.exists_local[self.cache_key()] = False
+        return look
+
+    @property
+    def _is_listed(self) -> bool:
+        """Whether input functions may list it, so that there is always a copy here."""
+        return self.kind.path in self.provider.engine.files.listed
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work on the engine's loop and wait for it."""

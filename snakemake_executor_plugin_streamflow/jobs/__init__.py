@@ -1,7 +1,7 @@
 """A Snakemake job becomes a task. The only room that knows Snakemake's job objects."""
 
 from . import cache
-from .names import floats
+from .names import floats, name_of
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
 from .prepare import check_protected, prepare
 from .sources import Sources
@@ -22,6 +22,7 @@ __all__ = [
     "cache",
     "check_protected",
     "floats",
+    "name_of",
     "ordered",
     "prepare",
     "why_not_direct",

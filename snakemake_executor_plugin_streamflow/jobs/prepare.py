@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,27 @@ async def prepare(job: Any, *, nested: bool) -> None:
             f.prepare()
 
 
-def check_protected(job: Any) -> None:
-    """Refuse to overwrite a protected file in the working directory: Snakemake looks at its own copy only.
+def check_protected(job: Any, at_sites: Callable[[list[str]], Collection[str]]) -> None:
+    """Refuse to overwrite a protected file in the working directory or at a site: Snakemake sees its own copy only.
+
+    Args:
+        at_sites: returns those of some files that may not be written at a site.
 
     Raises:
         Snakemake's own error.
     """
     from snakemake.exceptions import ProtectedOutputException
 
-    protected = []
-    for f in job.output:
-        with suppress(OSError):
-            mode = os.lstat(name_of(f)).st_mode
-            if stat.S_ISREG(mode) and not mode & 0o222:
-                protected.append(f)
+    marked = [name_of(f) for f in job.output if f in job.protected_output]
+    there = at_sites(marked) if marked else ()
+    protected = [f for f in job.output if name_of(f) in there or _is_protected(name_of(f))]
     if protected:
         raise ProtectedOutputException(job, protected)
+
+
+def _is_protected(path: str) -> bool:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and not mode & 0o222

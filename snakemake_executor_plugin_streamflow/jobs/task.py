@@ -33,7 +33,7 @@ class Output:
         passing: removed by the group that made it; it may be missing.
         target: brought home after the job was reported.
         protected, ensure: what Snakemake does with it afterwards, when that has to happen at the location.
-        store: puts it, once it is at the controller, into a storage of another kind; blocks.
+        deliver: what brings it to where else it must be, once it is made; blocks.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Output:
     target: bool = False
     protected: bool = False
     ensure: Ensure | None = None
-    store: Callable[[], None] | None = None
+    deliver: Callable[[], None] | None = None
 
     @property
     def may_be_missing(self) -> bool:

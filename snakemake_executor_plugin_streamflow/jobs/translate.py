@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from ..model import Request, is_address
 from ..remote.job import Command
@@ -176,7 +176,7 @@ class Translator:
             target=ours and final and not self._leave and not _flagged(f, "temp") and not is_address(self._name(f)),
             protected=f in job.protected_output,
             ensure=_ensure(job, f),
-            store=f.storage_object.store_object if f.is_storage and not ours else None,
+            deliver=_delivery(job, f),
         )
 
     def _checkpoints(self, dag: Any) -> list[str]:
@@ -208,6 +208,14 @@ def _output(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:
 def _passes(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> bool:
     """Whether a file is temporary, and of no use outside of its group."""
     return _flagged(f, "temp") and not needed(job, f) and not job.dag.workflow.storage_settings.notemp
+
+
+def _delivery(job: Any, f: Any) -> Callable[[], None] | None:
+    if floats(f):
+        deliver = f.storage_object.retrieve_listed if job.is_checkpoint and f.is_directory else None
+    else:
+        deliver = f.storage_object.store_object if f.is_storage else None
+    return cast("Callable[[], None] | None", deliver)
 
 
 def _ensure(job: Any, f: Any) -> Ensure | None:

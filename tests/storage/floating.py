@@ -34,12 +34,12 @@ def floating(
     code: int | None = 0,
 ) -> Run:
     """Write a workflow and run it in floating mode."""
-    return run_workflow(tmp_path, snakefile, companion, *FLOATING, *args, prepare=prepare, code=code)
+    return run_workflow(tmp_path, snakefile, companion, *args, *FLOATING, prepare=prepare, code=code)
 
 
 def once_more(tmp_path: Path, *args: str, code: int | None = 0) -> Run:
     """Run the workflow that is there in floating mode."""
-    return again(tmp_path, *FLOATING, *args, code=code)
+    return again(tmp_path, *args, *FLOATING, code=code)
 
 
 def files(top: Path) -> set[str]:

@@ -51,10 +51,10 @@ def test_a_query_that_can_only_be_an_address_has_a_whole_path(query: str) -> Non
 @pytest.mark.parametrize(
     ("query", "suffix"),
     [
-        ("streamflow://results/a b.txt", "results/a b.txt"),
-        ("streamflow://one/data/x", "one/data/x"),
-        ("streamflow://../x", "@up/x"),
-        ("streamflow:///data/x", "@root/data/x"),
+        ("streamflow://./results/a b.txt", "results/a b.txt"),
+        ("streamflow://one/data/x", "@at/one/data/x"),
+        ("streamflow://./../x", "@up/x"),
+        ("streamflow://.//data/x", "@root/data/x"),
     ],
 )
 def test_local_copies_stay_in_a_folder_of_their_own(query: str, suffix: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def test_outputs_stay_and_final_targets_come_home(tmp_path: Path) -> None:
 
     (run.work / "out/a.txt").unlink()
     assert "Nothing to be done" in once_more(tmp_path).text, "it is still where it was made"
+    assert (run.work / "out/a.txt").read_text().strip() == "4", "and comes home again"
 
 
 def test_final_targets_may_be_left_where_they_are(tmp_path: Path) -> None:
@@ -64,6 +66,9 @@ def test_final_targets_may_be_left_where_they_are(tmp_path: Path) -> None:
     assert files(run.work) == {"Snakefile", "streamflow.yml", "in/a.txt", "in/b.txt"}
     assert run.fetched_mb("two") == 0
     assert "Nothing to be done" in once_more(tmp_path, "--streamflow-leave-targets").text
+    assert not (run.work / "out").exists()
+    once_more(tmp_path)
+    assert (run.work / "out/b.txt").read_text().strip() == "400000"
 
 
 def test_what_marks_on_outputs_ask_for_happens_where_they_are(tmp_path: Path) -> None:
@@ -145,15 +150,17 @@ def test_checkpoints_and_input_functions_see_what_lies_at_sites(tmp_path: Path) 
     rule sizes_one:
         input: made
         output: "all"
-        params: sizes=lambda wildcards, input: [f.size for f in input], mb=lambda wildcards, input: input.size_mb
-        resources: mem_mb=lambda wildcards, input: 10 + int(input.size)
-        shell: "echo {params.sizes} {params.mb} {resources.mem_mb} > {output}; cat {input} >> {output}"
+        resources: bytes=lambda wildcards, input: 10 + round(input.size_mb * 10**6), mem_mb=100
+        shell: "echo {resources.bytes} {resources.mem_mb} > {output}; cat {input} >> {output}"
     """,
     )
-    assert (run.work / "all").read_text() == "1 2 1 1 5e-06 15\nabbcd"
+    assert (run.work / "all").read_text() == "15 100\nabbcd"
     assert files(run.work) == {"Snakefile", "streamflow.yml", "all"}
-    assert no_copies(run.work)
     assert "Nothing to be done" in once_more(tmp_path).text
+    shutil.rmtree(run.work / ".snakemake" / "storage")
+    assert "Nothing to be done" in once_more(tmp_path).text, "what input functions list is there again"
+    forced = once_more(tmp_path, "--forcerun", "names_one")
+    assert (forced.jobs("one"), forced.jobs("two")) == (2, 4)
 
 
 def test_rules_that_run_here_read_and_write_floating_files(tmp_path: Path) -> None:
@@ -208,3 +215,128 @@ def test_rules_that_run_here_read_and_write_floating_files(tmp_path: Path) -> No
     assert files(run.sites / "one") == {"in", "far"}
     assert files(run.sites / "two") == {"unbound", "folder/safe", "end"}
     assert "Nothing to be done" in once_more(tmp_path).text
+
+
+def test_update_changes_what_is_there_and_a_failure_restores_it(tmp_path: Path) -> None:
+    run = floating(
+        tmp_path,
+        """
+    rule all:
+        input: "done"
+    rule first_one:
+        output: "state", directory("states")
+        shell: "echo first > {output[0]}; mkdir -p {output[1]}; echo first > {output[1]}/x"
+    rule second_one:
+        input: "state"
+        output: update("other"), "done"
+        shell: "cat {input} >> {output[0]}; echo $(cat {output[0]}) > {output[1]}; [ ! -e SITES/fail ]"
+    rule here:
+        output: update("mine")
+        shell: "echo here >> {output}; [ ! -e SITES/fail ]"
+    localrules: here
+    """,
+        "all",
+        "here",
+        prepare=lambda work: [(work / name).write_text("zero\n") for name in ("other", "mine")] and None,
+    )
+    assert (run.work / "done").read_text() == "zero first\n"
+    assert (run.sites / "one/other").read_text() == "zero\nfirst\n"
+    once_more(tmp_path, "--force", "done")
+    assert (run.work / "done").read_text() == "zero first first\n"
+    (run.sites / "fail").touch()
+    failed = once_more(tmp_path, "--force", "done", code=1)
+    assert (run.sites / "one/other").read_text() == "zero\nfirst\nfirst\n", failed.text
+    (run.sites / "fail").unlink()
+    once_more(tmp_path, "--force", "done")
+    assert (run.work / "done").read_text() == "zero first first first\n"
+
+    assert (run.work / "mine").read_text() == "zero\nhere\n"
+    (run.sites / "fail").touch()
+    once_more(tmp_path, "--force", "here", code=1)
+    assert (run.work / "mine").read_text() == "zero\nhere\n"
+
+
+FAILS = """
+    rule all:
+        input: "good", "late"
+    rule bad_one:
+        input: "in"
+        output: "bad", directory("folder")
+        log: "logs/bad.log"
+        retries: 1
+        shell: "mkdir {output[1]}; date +%N | tee {output[0]} > {output[1]}/x; echo tried >> SITES/tries; echo sad > {log}; [ -e SITES/ok ]"
+    rule good_two:
+        output: "good"
+        shell: "echo good > {output}"
+    rule late_two:
+        input: "bad"
+        output: "late"
+        shell: "cp {input} {output}"
+    """
+
+
+def test_failures_are_told_with_their_logs_and_tried_again(tmp_path: Path) -> None:
+    run = floating(
+        tmp_path, FAILS, "--keep-going", "--show-failed-logs", prepare=lambda work: (work / "in").touch(), code=1
+    )
+    assert (run.sites / "tries").read_text() == "tried\n" * 2
+    assert "sad" in run.text
+    assert (run.work / "logs/bad.log").read_text() == "sad\n"
+    assert (run.work / "good").read_text() == "good\n"
+    assert files(run.sites / "one") == {"in", "logs/bad.log"}, "what a failed job made is removed"
+    assert not (run.work / "late").exists()
+    (run.sites / "ok").touch()
+    mended = once_more(tmp_path, "--rerun-incomplete")
+    assert (mended.jobs("one"), mended.jobs("two")) == (1, 1)
+    assert (run.work / "late").read_text() == (run.sites / "one/bad").read_text()
+    assert "Nothing to be done" in once_more(tmp_path).text
+    everything = once_more(tmp_path, "--forceall")
+    assert (everything.jobs("one"), everything.jobs("two")) == (1, 2)
+    assert (run.work / "late").read_text() == (run.sites / "one/bad").read_text()
+
+
+def test_incomplete_outputs_can_be_kept(tmp_path: Path) -> None:
+    run = floating(tmp_path, FAILS, "--keep-incomplete", prepare=lambda work: (work / "in").touch(), code=1)
+    assert {"bad", "folder/x"} <= files(run.sites / "one")
+
+
+def test_groups_keep_what_only_they_need(tmp_path: Path) -> None:
+    run = floating(
+        tmp_path,
+        """
+    rule all:
+        input: "end"
+    rule first_one:
+        input: "in"
+        output: temp("mid"), "side"
+        group: "g"
+        shell: "cp {input} {output[0]}; cp {input} {output[1]}"
+    rule second_one:
+        input: "mid"
+        output: "end"
+        group: "g"
+        shell: "cat {input} {input} > {output}"
+    """,
+        prepare=lambda work: (work / "in").write_text("in\n") and None,
+    )
+    assert (run.work / "end").read_text() == "in\nin\n"
+    assert run.jobs("one") == 1
+    assert files(run.sites / "one") == {"in", "side", "end"}
+    assert files(run.work) == {"Snakefile", "streamflow.yml", "in", "end"}
+    assert "Nothing to be done" in once_more(tmp_path).text
+
+
+def test_snakemakes_own_commands_work(tmp_path: Path) -> None:
+    run = floating(tmp_path, CHAIN, prepare=sources)
+    time.sleep(0.01)
+    (run.work / "in/a.txt").write_text("c")
+    summary = once_more(tmp_path, "--summary").text
+    assert "mid/a.txt" in summary
+    once_more(tmp_path, "--report", "report.html")
+    assert (run.work / "report.html").stat().st_size > 10_000
+    once_more(tmp_path, "--touch")
+    assert "Nothing to be done" in once_more(tmp_path).text
+    once_more(tmp_path, "--delete-all-output")
+    assert files(run.work) == {"Snakefile", "streamflow.yml", "in/a.txt", "in/b.txt", "report.html"}
+    assert files(run.sites / "one") == {"in/a.txt", "in/b.txt", "logs/a.log", "logs/b.log"}
+    assert files(run.sites / "two") == set()
