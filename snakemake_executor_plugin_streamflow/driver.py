@@ -14,14 +14,14 @@ from .config import binding_for
 from .earlier import Earlier
 from .engine import HERE, Engine
 from .errors import CapacityError, DataLost, DeployError, JobFailed, JobTimeout, NoSpace, SiteError, quote_tail
-from .finish import finish
+from .finish import finish, undo
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
 from .journal import State, TaskRecord
 from .model import Binding, Target, is_address
 from .plan import Decision, Wanted
 from .remote.job import JobEnd, JobSpec
 from .site import Site
-from .spec import job_spec, restoring
+from .spec import job_spec
 
 _RETRIES = 3
 """How often a task is placed anew after a failure that is not its own."""
@@ -281,8 +281,7 @@ class Driver:
             renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
             end = replace(end, outputs=tuple(renamed))
         if end.code != 0:
-            staging.disown(site, [output for output in outputs if not output.log])
-            await self._bring_failed(site, task, end)
+            await self._give_up(site, task, end)
             raise await self._failure(site, task, end)
         pairs = list(zip(outputs, end.outputs or (), strict=False))
         missing = [output.path for output, found in pairs if found.kind == "missing" and not output.may_be_missing]
@@ -290,23 +289,21 @@ class Driver:
             try:
                 end = await site.insist(partial(finish, site, task, end, path_of))
             except JobFailed:
-                staging.disown(site, [output for output in outputs if not output.log])
-                await self._bring_failed(site, task, end)
+                await self._give_up(site, task, end)
                 raise
             pairs = list(zip(outputs, end.outputs or (), strict=False))
-        if not missing:
-            staging.account(site, task.id, outputs, end)
-        home = [(output, found) for output, found in pairs if output.home]
-        moved = await site.insist(lambda: staging.stage_out(site, home))
-        self.tally.fetched_b[site.location.name] += moved
         if missing:
-            staging.disown(site, [output for output in outputs if not output.log])
+            await self._give_up(site, task, end)
             raise JobFailed(
                 f"{task.name} ended well at {site.location.name}, but did not make: {', '.join(missing)}",
                 code=0,
                 stderr=await site.stderr(task.id),
                 directory=f"{site.location.name}:{site.directory(task.id)}",
             )
+        staging.account(site, task.id, outputs, end)
+        home = [(output, found) for output, found in pairs if output.home]
+        moved = await site.insist(lambda: staging.stage_out(site, home))
+        self.tally.fetched_b[site.location.name] += moved
         await self._deliver(site, outputs)
         self._engine.journal.change_task(task.id, State.ACCOUNTED)
         self._engine.flush()
@@ -340,18 +337,25 @@ class Driver:
             return False
         return True
 
-    async def _bring_failed(self, site: Site, task: Task, end: JobEnd) -> None:
-        """Bring home the logs of a job that failed, and with --keep-incomplete what it made."""
-        staging, outputs = self._engine.staging, task.outputs()
+    async def _give_up(self, site: Site, task: Task, end: JobEnd) -> None:
+        """Undo what a job that failed has made; bring home its logs, and with --keep-incomplete its outputs."""
+        staging, outputs, keep = self._engine.staging, task.outputs(), self._keep_incomplete
+        path_of = partial(self._engine.locator.path_at, site)
+        updated = [output for output in outputs if output.update and task.floating]
+        staging.disown(site, [output for output in outputs if not (output.log or output in updated)])
         wanted = [
             (output, found)
             for output, found in zip(outputs, end.outputs or (), strict=False)
-            if output.log or (self._keep_incomplete and output.home)
+            if output.log or (keep and output.home)
         ]
         with suppress(SiteError):  # the job's own failure is the news
-            updated = [self._engine.locator.path_at(site, output.path) for output in outputs if output.update]
-            if task.floating and updated:
-                await site.shells.ask(restoring(site, task, updated))
+            if task.floating:
+                try:
+                    await undo(site, task, path_of, keep=keep)
+                except SiteError:
+                    staging.disown(site, updated)
+                    raise
+                self._engine.errands.spare(() if keep else [output.path for output in updated])
             moved = await site.insist(lambda: staging.stage_out(site, wanted))
             self.tally.fetched_b[site.location.name] += moved
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,7 @@ class Errands:
         self._spawn, self._log = spawn, log
         self._coming: dict[str, asyncio.Task[int]] = {}
         self._doomed: dict[str, set[str]] = {}
+        self._spared: set[str] = set()
         self._removing: set[asyncio.Task[None]] = set()
 
     async def bring_home(self, paths: Sequence[str]) -> int:
@@ -130,8 +131,15 @@ class Errands:
                     found |= {path: None for path, look in pairs if look.kind == "file" and not look.mode & 0o222}
         return list(found)
 
+    def spare(self, paths: Iterable[str]) -> None:
+        """Ignore the next removal of files: Snakemake removes the outputs of failed jobs, also those restored."""
+        self._spared.update(map(self._files.canonical, paths))
+
     async def remove(self, path: str) -> None:
         """Remove a file or directory everywhere. What is at sites is removed in the background."""
+        if path in self._spared:
+            self._spared.discard(path)
+            return
         for replica in self._files.ledger.replicas(path):
             if replica.filesystem != CONTROLLER:
                 if not self._doomed:

@@ -154,8 +154,9 @@ class Executor(RealExecutor):
 
         if getattr(self._settings(), "leave_targets", False):
             return
-        targets = [*self.dag.targetfiles, *self.dag.derived_targetfiles]
-        paths = [name for f in targets if floats(f) and not f.is_temp and not is_address(name := name_of(f))]
+        targets = {str(f) for f in (*self.dag.targetfiles, *self.dag.derived_targetfiles)}
+        made = [f for job in self.dag.jobs for f in job.output if f in targets and floats(f) and not f.is_temp]
+        paths = [name for f in made if not is_address(name := name_of(f))]
         engine = self._make_engine()
         try:
             engine.wait(engine.errands.bring_home([engine.files.canonical(path) for path in paths]))

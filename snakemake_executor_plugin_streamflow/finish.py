@@ -9,8 +9,9 @@ from .errors import JobFailed, TransferError, quote_tail
 from .files import STAMP
 from .jobs import Ensure, Output, Task
 from .remote.job import Found, JobEnd
-from .remote.quote import quote
+from .remote.quote import quote, words
 from .site import Site
+from .spec import restoring
 
 
 async def finish(site: Site, task: Task, end: JobEnd, path_of: Callable[[str], str]) -> JobEnd:
@@ -50,6 +51,20 @@ async def finish(site: Site, task: Task, end: JobEnd, path_of: Callable[[str], s
     for number, now in zip(changes, stats, strict=True):
         found_now[number] = replace(now, path=outputs[number].path)
     return replace(end, outputs=tuple(found_now))
+
+
+async def undo(site: Site, task: Task, path_of: Callable[[str], str], *, keep: bool) -> None:
+    """Give outputs that a failed job was to update their former content, and remove the others unless they are kept.
+
+    Raises:
+        TransferError, Unreachable: it could not be done.
+    """
+    made = [path_of(output.path) for output in task.outputs() if not (output.log or output.update or keep)]
+    updated = [path_of(output.path) for output in task.outputs() if output.update]
+    lines = [*([restoring(site, task, updated)] if updated else []), *([f"rm -rf -- {words(made)}"] if made else [])]
+    done = await site.shells.ask("\n".join(lines) or ":")
+    if done.code:
+        raise TransferError(f"{site.location.name}: outputs cannot be undone:\n{quote_tail(done.output)}")
 
 
 def _wrong(output: Output, found: Found) -> str | None:

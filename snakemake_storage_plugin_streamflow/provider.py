@@ -25,7 +25,6 @@ from snakemake_interface_storage_plugins.storage_provider import (
 )
 
 from .address import PLAIN, SCHEME, local_suffix, of_plain_path, why_invalid
-
 from .copies import discard, modified
 
 if TYPE_CHECKING:
@@ -246,10 +245,11 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     async def _look(self) -> Look | None:
         known = self.kind.known()
         look = known if not isinstance(known, Coroutine) else await self._told("check", known)
-        if look is not None and self._is_listed and modified(self._local()) != look.mtime:
-            await self._told("retrieve", self._retrieve())
+        if look is not None and self._is_listed:
             if self.provider.cache is not None:  # else a copy that Snakemake removes counts as write-protected
                 self.provider.cache.exists_local[self.cache_key()] = False
+            if modified(self._local()) != look.mtime:
+                await self._told("retrieve", self._retrieve())
         return look
 
     @property

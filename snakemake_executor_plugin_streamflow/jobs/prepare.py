@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .names import name_of
+from .names import floats, name_of
 
 
 async def prepare(job: Any, *, nested: bool) -> None:
@@ -17,11 +17,12 @@ async def prepare(job: Any, *, nested: bool) -> None:
 
     A single direct job does so itself. Members of a group cannot: they would wait for inputs that are made in the
     group. Nor can a job that Snakemake runs at its location: its shadow directory and its pipes are there, not here.
+    Nor one that is to update a floating file: that is where it is, and so is the copy.
 
     Raises:
         Snakemake's own errors, for instance for a protected output.
     """
-    if not job.is_group() and not nested:
+    if not job.is_group() and not nested and not any(f.flags.get("update") and floats(f) for f in job.output):
         await job.prepare()
         with suppress(OSError):
             os.rmdir("<TBD>")  # Snakemake makes the temporary directory that it has not decided on yet
@@ -31,12 +32,13 @@ async def prepare(job: Any, *, nested: bool) -> None:
         if member.is_norun:
             continue
         await member.remove_existing_output()
-        for f in member.output:
+        for f in (f for f in member.output if not floats(f)):
             if f.flags.get("update") and await f.exists():
                 member.rule.workflow.persistence.backup_output(Path(f))
             f.prepare()
         for f in (*member.log, *([member.benchmark] if member.benchmark else ())):
-            f.prepare()
+            if not floats(f):
+                f.prepare()
 
 
 def check_protected(job: Any, at_sites: Callable[[list[str]], Collection[str]]) -> None:

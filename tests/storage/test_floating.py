@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -136,8 +137,9 @@ def test_checkpoints_and_input_functions_see_what_lies_at_sites(tmp_path: Path) 
     rule all:
         input: "all"
     checkpoint names_one:
+        input: "in"
         output: "names", directory("parts")
-        shell: "printf 'a\\nbb\\n' > {output[0]}; mkdir {output[1]}; touch {output[1]}/c {output[1]}/d"
+        shell: "cp {input} {output[0]}; mkdir {output[1]}; touch {output[1]}/c {output[1]}/$(wc -l < {input})"
     rule make_two:
         output: "made/{name}"
         shell: "printf {wildcards.name} > {output}"
@@ -153,14 +155,17 @@ def test_checkpoints_and_input_functions_see_what_lies_at_sites(tmp_path: Path) 
         resources: bytes=lambda wildcards, input: 10 + round(input.size_mb * 10**6), mem_mb=100
         shell: "echo {resources.bytes} {resources.mem_mb} > {output}; cat {input} >> {output}"
     """,
+        prepare=lambda work: (work / "in").write_text("a\nbb\n") and None,
     )
-    assert (run.work / "all").read_text() == "15 100\nabbcd"
-    assert files(run.work) == {"Snakefile", "streamflow.yml", "all"}
+    assert (run.work / "all").read_text() == "15 100\n2abbc"
+    assert files(run.work) == {"Snakefile", "streamflow.yml", "in", "all"}
     assert "Nothing to be done" in once_more(tmp_path).text
     shutil.rmtree(run.work / ".snakemake" / "storage")
     assert "Nothing to be done" in once_more(tmp_path).text, "what input functions list is there again"
-    forced = once_more(tmp_path, "--forcerun", "names_one")
-    assert (forced.jobs("one"), forced.jobs("two")) == (2, 4)
+    (run.work / "in").write_text("a\nbbb\nd\n")
+    changed = once_more(tmp_path)
+    assert (changed.jobs("one"), changed.jobs("two")) == (2, 3)
+    assert (run.work / "all").read_text() == "17 100\n3abbbcd"
 
 
 def test_rules_that_run_here_read_and_write_floating_files(tmp_path: Path) -> None:
@@ -233,10 +238,8 @@ def test_update_changes_what_is_there_and_a_failure_restores_it(tmp_path: Path) 
     rule here:
         output: update("mine")
         shell: "echo here >> {output}; [ ! -e SITES/fail ]"
-    localrules: here
     """,
         "all",
-        "here",
         prepare=lambda work: [(work / name).write_text("zero\n") for name in ("other", "mine")] and None,
     )
     assert (run.work / "done").read_text() == "zero first\n"
@@ -250,6 +253,7 @@ def test_update_changes_what_is_there_and_a_failure_restores_it(tmp_path: Path) 
     once_more(tmp_path, "--force", "done")
     assert (run.work / "done").read_text() == "zero first first first\n"
 
+    once_more(tmp_path, "--force", "here")
     assert (run.work / "mine").read_text() == "zero\nhere\n"
     (run.sites / "fail").touch()
     once_more(tmp_path, "--force", "here", code=1)
@@ -264,7 +268,9 @@ FAILS = """
         output: "bad", directory("folder")
         log: "logs/bad.log"
         retries: 1
-        shell: "mkdir {output[1]}; date +%N | tee {output[0]} > {output[1]}/x; echo tried >> SITES/tries; echo sad > {log}; [ -e SITES/ok ]"
+        shell:
+            "mkdir {output[1]}; date +%N | tee {output[0]} > {output[1]}/x; "
+            "echo tried >> SITES/tries; echo sad > {log}; [ -e SITES/ok ]"
     rule good_two:
         output: "good"
         shell: "echo good > {output}"
@@ -340,3 +346,120 @@ def test_snakemakes_own_commands_work(tmp_path: Path) -> None:
     assert files(run.work) == {"Snakefile", "streamflow.yml", "in/a.txt", "in/b.txt", "report.html"}
     assert files(run.sites / "one") == {"in/a.txt", "in/b.txt", "logs/a.log", "logs/b.log"}
     assert files(run.sites / "two") == set()
+
+
+AWKWARD = ["a b", "it's", 'say "x"', "$HOME", "ü-ñ", "-dash", "semi;colon", "star*"]
+
+
+def test_awkward_names_and_places(tmp_path: Path) -> None:
+    def prepare(work: Path) -> None:
+        (work / "in").mkdir()
+        for name in AWKWARD:
+            (work / "in" / name).write_text(name)
+        (work / "-dash").write_text("dash")
+        (tmp_path / "beside").mkdir()
+        (tmp_path / "beside/up").write_text("up")
+        (tmp_path / "beside/absolute").write_text("absolute")
+
+    run = floating(
+        tmp_path,
+        f"""
+    names = {AWKWARD!r}
+    rule all:
+        input: "-end", expand("out/{{name}}", name=names), "../beside/from up", "SITES/../beside/from absolute"
+    rule go_one:
+        input: "in/{{name}}"
+        output: "mid/{{name}}"
+        shell: "cat {{input:q}} > {{output:q}}; printf %s {{wildcards.name:q}} >> {{output:q}}"
+    rule end_two:
+        input: "mid/{{name}}"
+        output: "out/{{name}}"
+        shell: "cat {{input:q}} {{input:q}} > {{output:q}}"
+    rule up_one:
+        input: "../beside/up"
+        output: "../beside/from up"
+        shell: "cat {{input:q}} {{input:q}} > {{output:q}}"
+    rule absolute_two:
+        input: "SITES/../beside/absolute"
+        output: "SITES/../beside/from absolute"
+        shell: "cat {{input:q}} {{input:q}} > {{output:q}}"
+    rule dash_one:
+        input: "-dash"
+        output: "-end"
+        shell: "cat < {{input:q}} > {{output:q}}"
+    """,
+        prepare=prepare,
+    )
+    for name in AWKWARD:
+        assert (run.work / "out" / name).read_text() == 4 * name
+    assert {f"mid/{name}" for name in AWKWARD} <= files(run.sites / "one")
+    assert (tmp_path / "beside/from up").read_text() == "upup"
+    assert (tmp_path / "beside/from absolute").read_text() == "absoluteabsolute"
+    assert "Nothing to be done" in once_more(tmp_path).text
+    assert (run.work / "-end").read_text() == "dash"
+
+
+def test_a_folder_may_have_the_name_of_a_deployment(tmp_path: Path) -> None:
+    run = floating(
+        tmp_path,
+        """
+    rule all:
+        input: "one/b", storage("streamflow://oneSITES/kept/one/a")
+    rule make_one:
+        output: "one/a"
+        shell: "echo made > {output}"
+    rule next_two:
+        input: "{site}/a"
+        output: "{site}/b"
+        shell: "cat {input} {input} > {output}"
+    rule keep_one:
+        input: "one/a"
+        output: storage("streamflow://oneSITES/kept/one/a")
+        shell: "echo kept | cat {input} - > {output}"
+    """,
+    )
+    assert (run.work / "one/b").read_text() == "made\nmade\n"
+    assert (run.sites / "kept/one/a").read_text() == "made\nkept\n"
+    assert files(run.sites / "one") == {"one/a"}
+    assert "Nothing to be done" in once_more(tmp_path).text
+
+
+def test_local_copies_that_a_killed_run_left_do_not_count(tmp_path: Path) -> None:
+    snakefile = """
+    localrules: all, count
+    rule all:
+        input: "out"
+    rule count:
+        input: "in"
+        output: "out"
+        shell: "cp {input} {output}"
+    """
+    run = floating(tmp_path, snakefile, prepare=lambda work: (work / "in").write_text("old") and None)
+    left = run.work / ".snakemake/storage/streamflow/in"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_text("old")
+    past = (run.work / "in").stat().st_mtime_ns
+    os.utime(left, ns=(past, past))
+    time.sleep(0.01)
+    (run.work / "in").write_text("new")
+    once_more(tmp_path)
+    assert (run.work / "out").read_text() == "new"
+    assert no_copies(run.work)
+
+
+def test_the_local_executor_works_with_floating_files_too(tmp_path: Path) -> None:
+    run = floating(tmp_path, CHAIN, "--executor", "local", "--cores", "2", prepare=sources)
+    everything = {"Snakefile", "streamflow.yml"} | {
+        f"{folder}/{name}" for folder in ("in", "mid", "more", "out", "logs") for name in ("a.txt", "b.txt")
+    }
+    everything = everything - {"logs/a.txt", "logs/b.txt"} | {"logs/a.log", "logs/b.log"}
+    assert files(run.work) == everything
+    assert no_copies(run.work)
+    assert not run.sites.exists()
+    assert "Nothing to be done" in once_more(tmp_path).text
+    (run.work / "in/a.txt").write_text("c")
+    assert once_more(tmp_path).jobs("one") == 2, "and where files are made can change from run to run"
+    time.sleep(0.01)
+    (run.work / "in/b.txt").write_text("d")
+    once_more(tmp_path, "--executor", "local", "--cores", "2")
+    assert (run.work / "out/b.txt").read_text().strip() == "4"
