@@ -435,7 +435,7 @@ class Driver:
     async def _finish(self) -> None:
         while self._homecoming:
             await asyncio.wait(set(self._homecoming))
-        await self._engine.errands.settled()
+        await self._engine.removals.settled()
 
     async def _stop(self) -> None:
         self._stopping = True

@@ -27,6 +27,7 @@ from .move.entry import Item
 from .move.mover import Mover
 from .move.store import Store
 from .plan import Ledger, Placement
+from .removals import Removals
 from .runtime import Runtimes
 from .sites import Sites
 from .staging import Staging
@@ -89,8 +90,9 @@ class Engine:
             log=log,
         )
         self.locator = Locator(self.files, self.mover, self.sites)
-        self.staging = Staging(self.files, self.locator, self.mover)
-        self.errands = Errands(self.files, self.locator, self.mover, self.sites, self.spawn, log)
+        self.removals = Removals(self.locator, self.sites, self.spawn, log)
+        self.staging = Staging(self.files, self.locator, self.mover, self.removals)
+        self.errands = Errands(self.files, self.locator, self.mover, self.sites, self.removals)
         self.runtimes = Runtimes(self.mover, self.staging, log)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="streamflow", daemon=True)
@@ -130,7 +132,7 @@ class Engine:
         if self.stopped or not self._thread.is_alive():
             return
         self.stopped = True
-        self.wait(self.errands.settled())
+        self.wait(self.removals.settled())
         for problem in self.take_down():
             self.log.warning(f"Left behind: {problem}")
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -6,43 +6,30 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from .connect.base import Log
 from .errors import DataLost, SiteError
 from .files import STAMP, Files, State
 from .locate import Locator
 from .model import CONTROLLER
 from .move.mover import Mover
+from .removals import Removals
 from .sites import Sites
 
-_GATHER_S = 0.02
-"""How long a removal waits for others at the same location."""
 _TRIES = 3
 
 
 class Errands:
     """Runs on the engine's loop. Paths are canonical, and no addresses."""
 
-    def __init__(
-        self,
-        files: Files,
-        locator: Locator,
-        mover: Mover,
-        sites: Sites,
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        log: Log,
-    ) -> None:
-        self._files, self._locator, self._mover, self._sites = files, locator, mover, sites
-        self._spawn, self._log = spawn, log
+    def __init__(self, files: Files, locator: Locator, mover: Mover, sites: Sites, removals: Removals) -> None:
+        self._files, self._locator, self._mover = files, locator, mover
+        self._sites, self._removals = sites, removals
         self._coming: dict[str, asyncio.Task[int]] = {}
-        self._doomed: dict[str, set[str]] = {}
         self._spared: set[str] = set()
-        self._removing: set[asyncio.Task[None]] = set()
 
     async def bring_home(self, paths: Sequence[str]) -> int:
         """Bring files to their plain paths in the working directory; return the bytes that moved.
@@ -142,30 +129,10 @@ class Errands:
             return
         for replica in self._files.ledger.replicas(path):
             if replica.filesystem != CONTROLLER:
-                if not self._doomed:
-                    self._removing.add(task := self._spawn(self._remove()))
-                    task.add_done_callback(self._removing.discard)
-                self._doomed.setdefault(replica.filesystem, set()).add(path)
+                self._removals.remove(path, replica.filesystem)
         self._files.ledger.drop_path(path)
         if path not in ("", ".") and not path.startswith(".."):
             await self._files.home.remove([path])
-
-    async def settled(self) -> None:
-        """Wait until what was to be removed is removed."""
-        while self._removing:
-            await asyncio.wait(set(self._removing))
-
-    async def _remove(self) -> None:
-        await asyncio.sleep(_GATHER_S)
-        doomed, self._doomed = self._doomed, {}
-        for filesystem, paths in doomed.items():
-            gone = [path for path in paths if self._files.ledger.get(path, filesystem) is None]
-            try:
-                site = await self._sites.on(filesystem)
-                if site is not None:
-                    await self._locator.side(site).store.remove([self._locator.path_at(site, path) for path in gone])
-            except SiteError as error:
-                self._log.warning(f"{', '.join(sorted(gone))} could not be removed on {filesystem}: {error}")
 
 
 def _link(source: Path, target: Path) -> None:

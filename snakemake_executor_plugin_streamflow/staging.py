@@ -18,17 +18,19 @@ from .move.mover import Mover
 from .plan import Replica
 from .remote.job import Found, JobEnd
 from .remote.quote import quote
+from .removals import Removals
 from .site import Site
 
 
 class Staging:
     """Brings to a site what a task lacks there, and accounts for what it made."""
 
-    def __init__(self, files: Files, locator: Locator, mover: Mover) -> None:
+    def __init__(self, files: Files, locator: Locator, mover: Mover, removals: Removals) -> None:
         self._files = files
         self._ledger = files.ledger
         self._locator = locator
         self._mover = mover
+        self._removals = removals
         self._coming: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._written: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._quiet = asyncio.Event()
@@ -181,6 +183,7 @@ class Staging:
         paths = {self._files.canonical(output.path) for output in outputs}
         while coming := [f for (fs, path), f in self._coming.items() if fs == filesystem and _any_below(paths, path)]:
             await asyncio.wait(coming)
+        await self._removals.spare(paths, filesystem)
         self._written[site.location.name].update(paths)
 
     def written(self, site: Site, outputs: Sequence[Output]) -> None:
@@ -206,6 +209,7 @@ class Staging:
                 arrived = asyncio.get_running_loop().create_future()
                 self._coming |= {(filesystem, c): arrived for c in own}
                 try:
+                    await self._removals.spare(own, filesystem)
                     moved += await self._locator.bring(self._locator.side(site), own)
                 finally:
                     for c in own:

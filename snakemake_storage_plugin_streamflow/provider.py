@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.common import Operation
+from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtime
 from snakemake_interface_storage_plugins.storage_object import (
     StorageObjectGlob,
@@ -24,7 +25,7 @@ from snakemake_interface_storage_plugins.storage_provider import (
     StorageQueryValidationResult,
 )
 
-from .address import PLAIN, SCHEME, local_suffix, of_plain_path, why_invalid
+from .address import PLAIN, SCHEME, local_suffix, of_plain_path, plain_path, why_invalid
 from .copies import discard, modified
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         self._wait(self._store())
 
     def remove(self) -> None:
-        self._wait(self.kind.remove())
+        self._wait(self._remove())
 
     def touch(self) -> None:
         self._wait(self.kind.touch())
@@ -210,7 +211,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         await self._told("store", self._store())
 
     async def managed_remove(self) -> None:
-        await self._told("remove", self.kind.remove())
+        await self._told("remove", self._remove())
 
     async def managed_touch(self) -> None:
         await self._told("touch", self.kind.touch())
@@ -221,9 +222,14 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     def _retrieve(self) -> Coroutine[Any, Any, None]:
         return self.kind.retrieve(self._copy())
 
+    def _remove(self) -> Coroutine[Any, Any, None]:
+        if self._is_listed:
+            discard(self._local())
+        return self.kind.remove()
+
     def _store(self) -> Coroutine[Any, Any, None]:
         local = self._copy()
-        if local.is_dir():
+        if local.is_dir() and plain_path(self.query) is not None:
             self.provider.engine.files.listed.add(self.kind.path)  # maybe a checkpoint made it; a copy costs nothing
         return self.kind.store(local)
 
@@ -235,7 +241,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
 
     def _must(self, look: Look | None) -> Look:
         if look is None:
-            raise WorkflowError(f"{self.print_query}: there is no such file")
+            raise FileOrDirectoryNotFoundError(self.local_path(), self.print_query)  # Snakemake may ask again later
         return look
 
     def _seen(self) -> Look | None:
