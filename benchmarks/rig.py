@@ -140,7 +140,7 @@ def docker_options() -> Iterator[dict[str, object]]:
     from tests.servers import docker
 
     with docker.DockerEngine() as engine:
-        image = docker._ensure(
+        image = docker.ensure(
             engine, docker.DEBIAN_IMAGE, docker._gnu_tree, ["ENV PATH=/usr/bin LANG=C.UTF-8", 'CMD ["/bin/bash"]']
         )
         yield {"image": image, "pull": "never", "replicas": 2, "docker_host": engine.address}
