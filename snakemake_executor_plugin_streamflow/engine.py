@@ -77,7 +77,7 @@ class Engine:
         self.files = Files(here, self.ledger)
         self._background: set[asyncio.Task[None]] = set()
         self._transfers: set[asyncio.Task[None]] = set()
-        self.mover = Mover(partial(self._own, self._transfers), self._observe, transfer_limit)
+        self.mover = Mover(partial(self._own, self._transfers), self._observe, transfer_limit, log.debug)
         self.sites = Sites(
             self.companion,
             self.lifecycle,
@@ -195,13 +195,15 @@ class Engine:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.warning(f"internal error: {type(error).__name__}: {error}")
 
-    def _observe(self, source: Store, target: Store, items: Sequence[Item], seconds: float) -> None:
+    def _observe(self, source: Store, target: Store, items: Sequence[Item], seconds: float, route: str) -> None:
         size = sum(item.size_b for item in items)
         origin, end = self._filesystem(source), self._filesystem(target)
         self.placement.observe(origin, end, size, seconds)
-        self.log.debug(f"{source.name} -> {target.name}: {len(items)} items, {size / 1e6:.3f} MB in {seconds:.3f} s")
+        self.log.debug(
+            f"{source.name} -> {target.name}: {len(items)} items, {size / 1e6:.3f} MB in {seconds:.3f} s ({route})"
+        )
         if size >= 1 << 20:
-            self.journal.record_transfer(origin, end, items[0].target, size, seconds, "stream")
+            self.journal.record_transfer(origin, end, items[0].target, size, seconds, route)
 
     def _filesystem(self, store: Store) -> str:
         site = self.sites.get(store.name)

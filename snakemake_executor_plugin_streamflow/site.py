@@ -91,7 +91,7 @@ class Site:
         async def open_shell() -> Channel:
             return await connector.open(location, ["sh"])
 
-        shells = There(location.name, PurePosixPath("/"), open_shell, limit)
+        shells = There(location.name, PurePosixPath("/"), open_shell, limit, (connector, location))
         try:
             location = _in_place(replace(location, mounts=await _proved(location.mounts, shells)), here, connector)
             workdir = location.workdir or (here if location.filesystem == CONTROLLER else None)

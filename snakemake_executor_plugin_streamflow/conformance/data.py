@@ -353,7 +353,7 @@ ln -s aim link; mkdir aims; ln -s aims links; touch aims/x"""
             items = await place.here.list({a: b})
             written = place.connector.written_b
             async with asyncio.TaskGroup() as group:
-                mover = Mover(group.create_task, lambda source, target, items, seconds: copies.append(items))
+                mover = Mover(group.create_task, lambda source, target, items, seconds, route: copies.append(items))
                 await asyncio.gather(*(mover.move(place.here, place.there, items) for _ in range(5)))
             assert len(copies) == 1
             assert place.connector.written_b - written < 10 << 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from ..connect.base import Channel, Connector
+from ..connect.base import Channel, Connector, Entrance
 from ..connect.queue import Profile
 from ..errors import Unreachable
 from ..model import Location
@@ -88,6 +88,9 @@ class Watched(Connector):
         channel = WatchedChannel(self, await self.real.open(location, argv, {**self.env, **(env or {})} or None))
         self.channels.append(channel)
         return channel
+
+    def entrance(self, location: Location) -> Entrance | None:
+        return self.real.entrance(location)
 
     def control(self) -> list[WatchedChannel]:
         """The channels of sessions that are open."""

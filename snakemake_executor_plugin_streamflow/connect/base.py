@@ -75,6 +75,14 @@ class Inner:
     location: Location
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """How a process of an inner location starts one at ours: `argv`, followed by the command."""
+
+    inner: Inner
+    argv: tuple[str, ...]
+
+
 class Log(Protocol):
     """The part of a logger that connectors use."""
 
@@ -153,6 +161,10 @@ class Connector(ABC):
         A connector with the same deployment and `run` finds it too: its `undeploy` takes it down.
         """
         return ""
+
+    def entrance(self, location: Location) -> Entrance | None:
+        """Return how a location is entered from an inner one; None: through `open` only."""
+        return None
 
     def services(self) -> Sequence[str]:
         """Return the names of the services, as far as the options tell; empty: one, without a name."""

@@ -18,7 +18,7 @@ from docker.errors import NotFound
 
 from ..errors import DeployError, SiteError, quote_tail
 from ..model import Deployment, DockerOptions, Location, Mount
-from .base import Channel, Connector, Inner, Log
+from .base import Channel, Connector, Entrance, Inner, Log
 from .docker_channel import start
 from .docker_engine import Engine, control
 from .docker_images import build_image, ensure_image
@@ -98,6 +98,13 @@ class DockerConnector(Connector):
         if self.options.container_id is not None:
             return ""
         return "containers with " + " and ".join(f"label={key}={value}" for key, value in self._labels().items())
+
+    def entrance(self, location: Location) -> Entrance | None:
+        if self.inner is None or self.inner.connector.deployment.type == "local":
+            return None
+        engine = ("-H", self.options.docker_host) if self.options.docker_host else ()
+        user = ("--user", self.options.user) if self.options.user else ()
+        return Entrance(self.inner, ("docker", *engine, "exec", "-i", *user, location.host))
 
     async def close(self) -> None:
         await self._engine.close()

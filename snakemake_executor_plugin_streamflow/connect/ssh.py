@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from ..errors import DeployError, SiteError
+import asyncssh
+
+from ..errors import DeployError, SiteError, Unreachable
 from ..model import Deployment, Location, SshOptions
 from .base import Channel, Connector, Inner, Log
+from .peers import Peer
+from .ssh_agent import keys_of, lent
 from .ssh_channel import Launch
 from .ssh_forward import Forwards
-from .ssh_login import Login, logins
+from .ssh_login import Login, Prepared, logins
 from .ssh_pool import Host
 
 PROBE_S = 30.0
@@ -93,6 +99,37 @@ class SshConnector(Connector):
         """
         connection = await self._hosts[location.host].connection()
         return await self._forwards.path(connection, target, location.name, self.options.connect_timeout)
+
+    @property
+    def direct(self) -> str:
+        """How the hosts log in to others."""
+        return self.options.direct
+
+    async def peer(self, location: Location) -> Peer:
+        """Return how to log in to a host; the host key is the one that it has proved to us."""
+        connection, prepared = await self._reached(location)
+        key = connection.get_server_host_key()
+        if key is None:
+            raise Unreachable(f"{location.name}: it has no host key that others could check", transient=False)
+        kind, text, *_ = key.export_public_key("openssh").decode("ascii").split()
+        return Peer(prepared.host, prepared.port, prepared.user, f"{kind} {text}")
+
+    async def keys(self, location: Location) -> Sequence[Any]:
+        """Return the keys that we log in to a host with."""
+        return await keys_of((await self._reached(location))[1])
+
+    @asynccontextmanager
+    async def lend(self, location: Location, path: str, keys: Sequence[Any], user: str) -> AsyncIterator[None]:
+        """Serve an agent at a unix socket of a host; see `HasPeers.lend`."""
+        connection, _ = await self._reached(location)
+        async with lent(connection, path, keys, user):
+            yield
+
+    async def _reached(self, location: Location) -> tuple[asyncssh.SSHClientConnection, Prepared]:
+        host = self._hosts[location.host]
+        connection = await host.connection()
+        assert host.prepared is not None
+        return connection, host.prepared
 
     def _host(self, login: Login) -> Host:
         if login.host_keys == "any" and not self._unchecked:

@@ -17,7 +17,7 @@ from ..errors import SiteError, Unreachable
 from ..model import SshOptions
 from .base import Log
 from .ssh_channel import PACKET_B, WINDOW_B, Launch, SshChannel
-from .ssh_login import Login, explain, prepare
+from .ssh_login import Login, Prepared, explain, prepare
 
 MAX_DELAY_S = 30.0
 HOLD_S = 30.0
@@ -93,6 +93,7 @@ class Host:
     def __init__(self, login: Login, options: SshOptions, *, log: Log, jump: Callable[[Login], Host]) -> None:
         self.login = login
         self.failure: SiteError | None = None
+        self.prepared: Prepared | None = None
         self._log = log
         self._timeout_s = float(options.connect_timeout)
         self._retries = options.retries
@@ -241,6 +242,7 @@ class Host:
                 connection = await asyncssh.connect(**arguments)
         except (OSError, ValueError, SiteError, asyncssh.Error) as error:
             raise explain(prepared, error, timeout_s=self._timeout_s, answered=self._answered) from error
+        self.prepared = prepared
         prepared.visitor.on_lost = lambda error: self._lost(connection, error)
         if connection.is_closed():
             raise Unreachable(f"{prepared.who}: the connection was closed at once")

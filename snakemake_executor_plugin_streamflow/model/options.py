@@ -71,6 +71,12 @@ class SshOptions(Machine):
         "sessions in one connection; sshd's own limit (MaxSessions) is 10", 10, minimum=1
     )
     max_connections: int = option("connections to one host", 4, minimum=1)
+    direct: str = option(
+        "how these hosts log in to other sites, to exchange files: 'own' (default): with what they have; 'agent': with "
+        "our keys, lent for the time of a transfer; 'no'",
+        "own",
+        choices=("own", "agent", "no"),
+    )
     shared_paths: tuple[str, ...] = option("prefixes that look the same here and at the controller", (), absolute=True)
     services: Mapping[str, Any] = option(
         "accepted for StreamFlow files; one service per entry, all on the same hosts", {}

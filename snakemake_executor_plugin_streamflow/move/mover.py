@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import SiteError, TransferError
 from .entry import Entry, Item
 from .here import Here
+from .routes import COPY, RELAY, Routes
 from .store import Contents, Store
 
 LARGE_B = 8 << 20
@@ -20,7 +21,7 @@ _GATHER_S = 0.01
 _BATCH_ITEMS = 1000
 _BATCH_B = 64 << 20
 
-Observe = Callable[[Store, Store, Sequence[Item], float], None]
+Observe = Callable[[Store, Store, Sequence[Item], float, str], None]
 
 
 class Mover:
@@ -28,14 +29,22 @@ class Mover:
 
     Args:
         spawn: starts a task that the run owns.
-        observe: told of every copy: source, target, items and seconds.
+        observe: told of every copy: source, target, items, seconds and the name of the route.
         limit: large copies at once for each pair of stores.
+        log: for one line about each direct route.
     """
 
-    def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object], observe: Observe, limit: int = 4) -> None:
+    def __init__(
+        self,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        observe: Observe,
+        limit: int = 4,
+        log: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._spawn = spawn
         self._observe = observe
         self._limit = limit
+        self._routes = Routes(log)
         self._lanes: dict[tuple[int, int], _Lane] = {}
         self._flying: dict[tuple[int, int, Item], asyncio.Future[None]] = {}
         self._fans: dict[tuple[int, Item], list[tuple[_Lane, asyncio.Future[None]]]] = {}
@@ -63,6 +72,13 @@ class Mover:
         for result in await asyncio.gather(*waits, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+
+    async def _carry(self, source: Store, items: Sequence[Item], target: Store) -> str:
+        """Copy items by the best route, and return its name."""
+        if (route := await self._routes.carry(source, items, target)) is not None:
+            return route
+        await copy(source, items, target)
+        return COPY if isinstance(source, Here) and isinstance(target, Here) else RELAY
 
     def _landed(self, key: tuple[int, int, Item], done: asyncio.Future[None]) -> None:
         self._flying.pop(key, None)
@@ -96,24 +112,30 @@ class _Lane:
         await asyncio.sleep(_GATHER_S)
         async with self._large:
             del self._mover._fans[id(self._source), item]
-            if len(fan) == 1:
-                await self._copy([(item, fan[0][1])])
-                return
-            started = time.monotonic()
-            targets = [lane._target for lane, _ in fan]
-            try:
-                errors = await fan_out(self._source, [item], targets)
-            except asyncio.CancelledError:
-                for _, future in fan:
-                    future.cancel()
-                raise
-            except Exception as error:
-                errors = [TransferError(f"{item.source}: {type(error).__name__}: {error}")] * len(fan)
-            for (lane, future), wrong in zip(fan, errors, strict=True):
-                if wrong is None:
-                    self._mover._observe(self._source, lane._target, [item], time.monotonic() - started)
-                if not future.done():
-                    future.set_exception(wrong) if wrong is not None else future.set_result(None)
+            routes = self._mover._routes
+            alone = [way for way in fan if routes.promising(self._source, way[0]._target, [item])]
+            through = [way for way in fan if way not in alone]
+            if len(through) == 1:
+                alone, through = fan, []
+            copies = [lane._copy([(item, future)]) for lane, future in alone]
+            await asyncio.gather(*copies, *([self._fan_out(item, through)] if through else []))
+
+    async def _fan_out(self, item: Item, fan: list[tuple[_Lane, asyncio.Future[None]]]) -> None:
+        started = time.monotonic()
+        targets = [lane._target for lane, _ in fan]
+        try:
+            errors = await fan_out(self._source, [item], targets)
+        except asyncio.CancelledError:
+            for _, future in fan:
+                future.cancel()
+            raise
+        except Exception as error:
+            errors = [TransferError(f"{item.source}: {type(error).__name__}: {error}")] * len(fan)
+        for (lane, future), wrong in zip(fan, errors, strict=True):
+            if wrong is None:
+                self._mover._observe(self._source, lane._target, [item], time.monotonic() - started, RELAY)
+            if not future.done():
+                future.set_exception(wrong) if wrong is not None else future.set_result(None)
 
     async def _drain(self) -> None:
         try:
@@ -132,7 +154,7 @@ class _Lane:
         started = time.monotonic()
         items = [item for item, _ in batch]
         try:
-            await copy(self._source, items, self._target)
+            route = await self._mover._carry(self._source, items, self._target)
         except SiteError as error:
             if len(batch) > 1 and isinstance(error, TransferError):
                 for one in batch:  # one bad item must not fail the others
@@ -150,7 +172,7 @@ class _Lane:
                 if not future.done():
                     future.set_exception(TransferError(f"{self._target.name}: {type(error).__name__}: {error}"))
         else:
-            self._mover._observe(self._source, self._target, items, time.monotonic() - started)
+            self._mover._observe(self._source, self._target, items, time.monotonic() - started, route)
             for _, future in batch:
                 if not future.done():
                     future.set_result(None)

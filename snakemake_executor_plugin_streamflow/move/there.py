@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
-import re
 import secrets
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
 from pathlib import PurePosixPath
 
-from ..connect.base import Channel
+from ..connect.base import Channel, Connector
 from ..errors import NoSpace, SiteError, TransferError, Unreachable, quote_tail
+from ..model import Location
 from ..remote.job import Found
 from ..remote.quote import decode, encode, quote, words
 from ..remote.shell import Completed, Shell
 from .archive import archive, placing, stage_names
 from .entry import Entry, Item, checked, inside, join
 from .store import Contents, Pieces, Store
-from .text import SMALL_B, reading, writing
+from .text import SMALL_B, found_digests, reading, writing
 
 _FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
-_DIGEST = re.compile(r"^\\?([0-9a-f]{40})  ", re.MULTILINE)
 
 
 class There(Store):
@@ -30,14 +29,21 @@ class There(Store):
 
     Args:
         limit: data shells and streams at once.
+        place: the location, for direct routes to others.
     """
 
     def __init__(
-        self, name: str, workdir: PurePosixPath, open_shell: Callable[[], Awaitable[Channel]], limit: int
+        self,
+        name: str,
+        workdir: PurePosixPath,
+        open_shell: Callable[[], Awaitable[Channel]],
+        limit: int,
+        place: tuple[Connector, Location] | None = None,
     ) -> None:
         self.name = name
         self.workdir = workdir
         self.open_shell = open_shell
+        self.place = place
         self._slots = asyncio.Semaphore(limit)
         self._pours = asyncio.Semaphore(limit)  # of their own: who writes here may wait for a slot elsewhere
         self._closed = False
@@ -112,14 +118,10 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                 stream = archive(items, contents)
                 done = await self._pour(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', stream)
         except BaseException:
-            with contextlib.suppress(SiteError, TimeoutError):
-                async with asyncio.timeout(5):
-                    # Twice: what was sent may still be on its way to a process that has not heard of the end.
-                    await self.ask(f"rm -rf {quote(stage)}; sleep 0.5; rm -rf {quote(stage)}")
+            await self.discard(stage)
             raise
         if done.code:
-            with contextlib.suppress(SiteError):
-                await self.ask(f"rm -rf {quote(stage)}")
+            await self.discard(stage, twice=False)
             what = items[0].target if len(items) == 1 else f"{items[0].target} and {len(items) - 1} more"
             if _FULL.search(done.output):
                 raise await self._no_space(what, items, done.output)
@@ -143,6 +145,16 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
     async def remove(self, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), 500):
             await self.ask(f"rm -rf -- {words(self.path(path) for path in paths[start : start + 500])}")
+
+    async def discard(self, path: str, *, twice: bool = True) -> None:
+        """Remove what is left of a transfer, as far as the location answers.
+
+        Twice: what was sent may still be on its way to a process that has not heard of the end.
+        """
+        again = f"; sleep 0.5; rm -rf {quote(path)}" if twice else ""
+        with contextlib.suppress(SiteError, TimeoutError):
+            async with asyncio.timeout(5):
+                await self.ask(f"rm -rf {quote(path)}{again}")
 
     async def close(self) -> None:
         """End the idle shells now, and the others as soon as they are free."""
@@ -187,7 +199,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                     yield entry, piece
             async for _ in pieces:
                 raise AssertionError("fetch gives what was asked for")
-            digests.extend(_DIGEST.findall(shell.last.text))
+            digests.extend(found_digests(shell.last.text))
         if shell.last.code or len(digests) != len(files):
             raise TransferError(f"{self.name}: {names[0]} could not be read whole", transient=True)
 

@@ -1,0 +1,122 @@
+"""Which way bytes go from one location to another.
+
+In this order: a pipe at the place that both locations are entered from (one host, one engine's host); a pipe at a
+location that sees the files of the other; a pipe through ssh between the two; the relay, in memory here.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from ..connect.peers import HasPeers, gate
+from ..errors import SiteError
+from ..remote.quote import quote
+from .direct import carry
+from .entry import Item
+from .pipe import End, Pipe, at_gate, by_ssh
+from .store import Store
+from .there import There
+
+COPY, RELAY = "copy", "relay"
+"""Names of the routes that are none of these: within this machine, and through it."""
+DIRECT_B = 4 << 20
+"""From here a direct route is worth its preparations: several small requests."""
+MEAN_B = 256 << 10
+"""Files that are smaller on average are sooner there in one archive through here: each costs some processes."""
+REST_S = 600.0
+"""How long a route that has failed is not tried again."""
+
+Make = Callable[[], Awaitable[Pipe]]
+
+
+class Routes:
+    """The direct routes between locations.
+
+    Args:
+        log: for one line about each route that is taken or fails.
+    """
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._failed: dict[tuple[str, str, str], float] = {}
+        self._seen: dict[tuple[str, str], bool] = {}
+
+    def promising(self, source: Store, target: Store, items: Sequence[Item]) -> bool:
+        """Whether a direct route may be taken for these items."""
+        return _worth(items) and bool(self._ways(source, target))
+
+    async def carry(self, source: Store, items: Sequence[Item], target: Store) -> str | None:
+        """Copy items by the first direct route that works and return its name; None: there is none."""
+        if not isinstance(source, There) or not isinstance(target, There) or not _worth(items):
+            return None
+        for name, make in self._ways(source, target):
+            if name == "seen" and not await self._sees(source, target):
+                continue
+            try:
+                await carry(await make(), source, items, target)
+            except SiteError as error:
+                self._failed[source.name, target.name, name] = time.monotonic()
+                self._log(f"{source.name} -> {target.name}: the route {name!r} does not work: {error}")
+            else:
+                self._log(f"{source.name} -> {target.name}: took the route {name!r}")
+                return name
+        return None
+
+    def _ways(self, source: Store, target: Store) -> list[tuple[str, Make]]:
+        """All routes that may exist, the best one first."""
+        if not isinstance(source, There) or not isinstance(target, There):
+            return []
+        ways = [way for way in _ways(source, target) if not self._rests(source, target, way[0])]
+        return [way for way in ways if way[0] != "seen" or self._seen.get((source.name, target.name), True)]
+
+    def _rests(self, source: Store, target: Store, name: str) -> bool:
+        failed = self._failed.get((source.name, target.name, name))
+        return failed is not None and time.monotonic() - failed < REST_S
+
+    async def _sees(self, source: There, target: There) -> bool:
+        """Whether the target sees the files of the source under the same names: asked once, with a file for it."""
+        key = (source.name, target.name)
+        if key not in self._seen:
+            token = secrets.token_hex(16)
+            file = f"{source.workdir}/.streamflow/in/{token}"
+            made = await source.ask(f"mkdir -p .streamflow/in && echo {token} >{quote(file)}")
+            try:
+                seen = await target.ask(f"cat {quote(file)}")
+            finally:
+                await source.discard(file, twice=False)
+            self._seen[key] = made.code == 0 and seen.text.strip() == token
+        return self._seen[key]
+
+
+def _worth(items: Sequence[Item]) -> bool:
+    size_b, files = sum(item.size_b for item in items), sum(len(item.files()) for item in items)
+    return size_b >= max(DIRECT_B, MEAN_B * files)
+
+
+def _ways(source: There, target: There) -> list[tuple[str, Make]]:
+    if source.place is None or target.place is None:
+        return []
+    a, b, place = gate(*source.place), gate(*target.place), target.place
+    if a.connector is b.connector and a.location.host == b.location.host:
+
+        async def at_host() -> Pipe:
+            return at_gate(a, b)
+
+        return [("host", at_host)]
+
+    async def by_sight() -> Pipe:
+        return Pipe(*place, End(), End())
+
+    ways: list[tuple[str, Make]] = [("seen", by_sight)]
+    if isinstance(a.connector, HasPeers) and isinstance(b.connector, HasPeers):
+        modes = a.connector.direct, b.connector.direct
+        if "no" not in modes:
+            ssh: list[tuple[str, Make]] = [
+                ("ssh", partial(by_ssh, a, b, at_giver=True)),
+                ("ssh back", partial(by_ssh, a, b, at_giver=False)),
+            ]
+            ways += ssh if modes[0] == "agent" or modes[1] != "agent" else reversed(ssh)
+    return ways
