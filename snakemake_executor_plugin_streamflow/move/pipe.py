@@ -12,7 +12,7 @@ from ..errors import TransferError, quote_tail
 from ..model import Location
 from ..remote.quote import decode, quote, words
 
-_SSH = """ssh -T -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o LogLevel=ERROR \
+_SSH = """ssh -T -o BatchMode=yes -o ConnectTimeout=5 -o ServerAliveInterval=15 -o LogLevel=ERROR \
 -o StrictHostKeyChecking=yes -o HostKeyAlias=peer -o UserKnownHostsFile="$d"/known -o GlobalKnownHostsFile=/dev/null \
 -o ClearAllForwardings=yes -o ForwardAgent=no -o ForwardX11=no"""
 

@@ -26,6 +26,8 @@ DIRECT_B = 4 << 20
 """From here a direct route is worth its preparations: several small requests."""
 MEAN_B = 256 << 10
 """Files that are smaller on average are sooner there in one archive through here: each costs some processes."""
+OWN_B = 64 << 20
+"""From here it is worth to try whether a host has keys of its own for another: in vain, that takes up to 5 s."""
 REST_S = 600.0
 """How long a route that has failed is not tried again."""
 
@@ -46,16 +48,16 @@ class Routes:
 
     def promising(self, source: Store, target: Store, items: Sequence[Item]) -> bool:
         """Whether a direct route may be taken for these items."""
-        return _worth(items) and bool(self._ways(source, target))
+        return bool(self._ways(source, target, items))
 
     async def carry(self, source: Store, items: Sequence[Item], target: Store) -> str | None:
         """Copy items by the first direct route that works and return its name; None: there is none."""
-        if not isinstance(source, There) or not isinstance(target, There) or not _worth(items):
-            return None
-        for name, make in self._ways(source, target):
-            if name == "seen" and not await self._sees(source, target):
-                continue
+        for name, make in self._ways(source, target, items):
+            assert isinstance(source, There)
+            assert isinstance(target, There)
             try:
+                if name == "seen" and not await self._sees(source, target):
+                    continue
                 await carry(await make(), source, items, target)
             except SiteError as error:
                 self._failed[source.name, target.name, name] = time.monotonic()
@@ -65,11 +67,12 @@ class Routes:
                 return name
         return None
 
-    def _ways(self, source: Store, target: Store) -> list[tuple[str, Make]]:
-        """All routes that may exist, the best one first."""
-        if not isinstance(source, There) or not isinstance(target, There):
+    def _ways(self, source: Store, target: Store, items: Sequence[Item]) -> list[tuple[str, Make]]:
+        """All routes that may exist and be worth it, the best one first."""
+        size_b, files = sum(item.size_b for item in items), sum(len(item.files()) for item in items)
+        if not isinstance(source, There) or not isinstance(target, There) or size_b < max(DIRECT_B, MEAN_B * files):
             return []
-        ways = [way for way in _ways(source, target) if not self._rests(source, target, way[0])]
+        ways = [way for way in _ways(source, target, size_b) if not self._rests(source, target, way[0])]
         return [way for way in ways if way[0] != "seen" or self._seen.get((source.name, target.name), True)]
 
     def _rests(self, source: Store, target: Store, name: str) -> bool:
@@ -91,12 +94,7 @@ class Routes:
         return self._seen[key]
 
 
-def _worth(items: Sequence[Item]) -> bool:
-    size_b, files = sum(item.size_b for item in items), sum(len(item.files()) for item in items)
-    return size_b >= max(DIRECT_B, MEAN_B * files)
-
-
-def _ways(source: There, target: There) -> list[tuple[str, Make]]:
+def _ways(source: There, target: There, size_b: int) -> list[tuple[str, Make]]:
     if source.place is None or target.place is None:
         return []
     a, b, place = gate(*source.place), gate(*target.place), target.place
@@ -112,11 +110,9 @@ def _ways(source: There, target: There) -> list[tuple[str, Make]]:
 
     ways: list[tuple[str, Make]] = [("seen", by_sight)]
     if isinstance(a.connector, HasPeers) and isinstance(b.connector, HasPeers):
-        modes = a.connector.direct, b.connector.direct
-        if "no" not in modes:
-            ssh: list[tuple[str, Make]] = [
-                ("ssh", partial(by_ssh, a, b, at_giver=True)),
-                ("ssh back", partial(by_ssh, a, b, at_giver=False)),
-            ]
-            ways += ssh if modes[0] == "agent" or modes[1] != "agent" else reversed(ssh)
+        modes = {True: a.connector.direct, False: b.connector.direct}
+        if "no" not in modes.values():
+            for at_giver in sorted(modes, key=lambda at: (modes[at] != "agent", not at)):
+                if modes[at_giver] == "agent" or size_b >= OWN_B:
+                    ways.append(("ssh" if at_giver else "ssh back", partial(by_ssh, a, b, at_giver=at_giver)))
     return ways

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +12,9 @@ from dataclasses import replace
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.conformance.place import Place
 from snakemake_executor_plugin_streamflow.model import Deployment, Wraps
+from snakemake_executor_plugin_streamflow.move.mover import Mover
 from tests.conformance.test_ssh import lab
 from tests.servers import docker as docker_servers
 from tests.servers.docker import DockerEngine
@@ -63,3 +67,24 @@ class TestDockerOnSsh(Containers):
         box = cls.containers(docker_engine, debian_image)["box"]
         options = replace(box.options, docker_host=f"unix://{SOCKET}")
         return {"lab": lab(one_host), "box": replace(box, options=options, wraps=Wraps("lab"))}
+
+    def test_what_moves_between_containers_stays_at_their_host(self, place: Place) -> None:
+        if shutil.which("docker") is None:
+            pytest.skip("no docker command on this machine, hence at the host neither: apt-get install docker-cli")
+
+        async def check() -> None:
+            a, b, routes = place.fresh(), place.fresh(), list[str]()
+            one, two = (site.shells for site in place.sites)
+            await one.ask(f"mkdir -p {a}/d; head -c 30000000 /dev/urandom >{a}/d/x; chmod 711 {a}/d/x")
+            passed_b = place.connector.read_b + place.connector.written_b
+            async with asyncio.TaskGroup() as group:
+                mover = Mover(group.create_task, lambda *seen: routes.append(seen[-1]))
+                await mover.move(one, two, await one.list({a: b}))
+            assert routes == ["host"]
+            assert place.connector.read_b + place.connector.written_b - passed_b < 50_000
+            sums = [(await store.ask(f"sha1sum <{name}/d/x")).text for store, name in ((one, a), (two, b))]
+            assert sums[0] == sums[1]
+            assert (await two.stat([f"{b}/d/x"]))[0].mode == 0o711
+            await place.nothing_left()
+
+        place.do(check())

@@ -19,6 +19,7 @@ from snakemake_executor_plugin_streamflow.model import Deployment, Location, Ssh
 from snakemake_executor_plugin_streamflow.move.entry import Item
 from snakemake_executor_plugin_streamflow.move.here import Here
 from snakemake_executor_plugin_streamflow.move.mover import Mover
+from snakemake_executor_plugin_streamflow.move.routes import OWN_B
 from snakemake_executor_plugin_streamflow.move.there import There
 from tests.servers.ssh import SshHosts
 
@@ -104,8 +105,8 @@ async def two(hosts: SshHosts, numbers: tuple[int, int] = (1, 2), **options: Any
 FILE_B = 9_000_001
 
 
-async def one_file(pair: Two) -> list[Item]:
-    await pair.a.ask(f"head -c {FILE_B} /dev/urandom >f; chmod 750 f; touch -d @1500000000 f")
+async def one_file(pair: Two, size_b: int = FILE_B) -> list[Item]:
+    await pair.a.ask(f"head -c {size_b} /dev/urandom >f; chmod 750 f; touch -d @1500000000 f")
     return await pair.a.list({"f": "sub/f"})
 
 
@@ -157,7 +158,7 @@ def test_hosts_that_know_each_other_need_nothing_of_ours(hosts: SshHosts) -> Non
 
     async def check() -> None:
         async with two(hosts) as (pair, mover):
-            assert await pair.move(mover, await one_file(pair)) < 30_000
+            assert await pair.move(mover, await one_file(pair, OWN_B)) < 30_000
             assert pair.routes == ["ssh back"], "only the second host can log in to the first"
             assert await same(pair)
 
@@ -170,16 +171,18 @@ def test_hosts_that_know_each_other_need_nothing_of_ours(hosts: SshHosts) -> Non
 def test_without_a_direct_route_the_bytes_pass_through_here(hosts: SshHosts) -> None:
     async def check() -> None:
         async with two(hosts) as (pair, mover):
-            items = await one_file(pair)
-            assert await pair.move(mover, items) > 2 * FILE_B
+            await pair.move(mover, await one_file(pair))
+            assert not [line for line in pair.log.lines if "does not work" in line], "it is too small to try"
+            items = await one_file(pair, OWN_B)
+            assert await pair.move(mover, items) > 2 * OWN_B
             tried = [line for line in pair.log.lines if "does not work" in line]
             assert len(tried) == 2
             await pair.move(mover, items)
-            assert pair.routes == ["relay", "relay"]
+            assert pair.routes == ["relay"] * 3
             assert [line for line in pair.log.lines if "does not work" in line] == tried, "it was tried again"
             assert await same(pair)
         async with two(hosts, direct="no") as (pair, mover):
-            await pair.move(mover, await one_file(pair))
+            await pair.move(mover, await one_file(pair, OWN_B))
             assert not [line for line in pair.log.lines if "does not work" in line]
 
     asyncio.run(check())
