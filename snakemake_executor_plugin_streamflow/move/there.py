@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
+import re
 import secrets
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
