@@ -41,9 +41,10 @@ class Quiet:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One command that ended well: its time, the peak memory of its main process, what it printed."""
+    """One command that ended well: its time, that of the processor, its main process's peak memory, what it printed."""
 
     seconds: float
+    cpu_s: float
     peak_mib: float
     output: str
 
@@ -52,7 +53,7 @@ def run(argv: Sequence[str], folder: Path, env: Mapping[str, str] | None = None)
     """Run a command in a folder and measure it. Raises RuntimeError with its output when it fails."""
     peak = 0
     with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), os.times()
         process = subprocess.Popen(
             argv, cwd=folder, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
@@ -65,12 +66,13 @@ def run(argv: Sequence[str], folder: Path, env: Mapping[str, str] | None = None)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_S)
                 break
-        seconds = time.perf_counter() - started
+        seconds, after = time.perf_counter() - started, os.times()
+        cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
         output.seek(0)
         text = output.read().decode(errors="replace")
     if process.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with code {process.returncode}:\n{text[-3000:]}")
-    return Run(seconds, peak / 1024, text)
+    return Run(seconds, cpu_s, peak / 1024, text)
 
 
 def snakemake(*args: str, python: str = sys.executable) -> list[str]:
