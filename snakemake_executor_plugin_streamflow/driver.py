@@ -19,12 +19,15 @@ from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
 from .journal import State, TaskRecord
 from .model import Binding, Target, is_address
 from .plan import Decision, Wanted
+from .remake import Maker, Remaker
 from .remote.job import JobEnd, JobSpec
 from .site import Site
 from .spec import job_spec
 
 _RETRIES = 3
 """How often a task is placed anew after a failure that is not its own."""
+_LOSSES = 5
+"""How often inputs of a task may be lost before that is its failure."""
 
 Done = Callable[[Task, Exception | None], None]
 
@@ -49,7 +52,7 @@ class Driver:
     once for each task, with the error when it failed.
     """
 
-    def __init__(self, engine: Engine, *, done: Done, keep_incomplete: bool) -> None:
+    def __init__(self, engine: Engine, *, done: Done, maker: Maker, keep_incomplete: bool) -> None:
         self.tally = Tally()
         self._engine = engine
         engine.sites.returned = self._pump
@@ -61,6 +64,7 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: dict[str, TaskRecord] = {}
         self._earlier = Earlier(engine)
+        self._remaker = Remaker(engine.files, maker, self._attempts, engine.errands.remove, engine.log)
         self._homecoming: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
@@ -151,19 +155,26 @@ class Driver:
         if begun is not None and await self._go_on(task, binding, begun):
             return
         known_as = begun.job if begun is not None else task.id
-        attempt = 0
+        attempt = lost = 0
         full: dict[str, NoSpace] = {}
         while True:
-            number = attempt + len(full)
+            number = attempt + lost + len(full)
             one = replace(task, id=f"{task.id}.{number}") if number else task
             try:
                 with self._recorded(one, known_as):
                     await self._attempt(one, binding, frozenset(full))
+                await self._remaker.tidy(task)
                 return
             except _Reconsider:
                 continue
             except JobFailed:
                 raise
+            except DataLost as error:
+                lost += 1
+                if lost > _LOSSES:
+                    raise
+                if any(not self._engine.ledger.replicas(path) for path in error.paths):
+                    await self._remaker.remake(error)
             except NoSpace as error:
                 site = self._engine.sites.get(error.store)
                 if site is None or site.in_place:
@@ -281,6 +292,8 @@ class Driver:
             renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
             end = replace(end, outputs=tuple(renamed))
         if end.code != 0:
+            if not site.in_place and (gone := await site.insist(partial(staging.lost_inputs, site, task.inputs))):
+                raise DataLost(f"{task.name} failed at {site.location.name}: {', '.join(gone)} vanished there", *gone)
             await self._give_up(site, task, end)
             raise await self._failure(site, task, end)
         pairs = list(zip(outputs, end.outputs or (), strict=False))
@@ -300,7 +313,7 @@ class Driver:
                 stderr=await site.stderr(task.id),
                 directory=f"{site.location.name}:{site.directory(task.id)}",
             )
-        staging.account(site, task.id, outputs, end)
+        staging.account(site, task, outputs, end)
         home = [(output, found) for output, found in pairs if output.home]
         moved = await site.insist(lambda: staging.stage_out(site, home))
         self.tally.fetched_b[site.location.name] += moved

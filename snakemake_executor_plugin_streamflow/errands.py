@@ -81,6 +81,7 @@ class Errands:
             OSError: it cannot be written.
         """
         await self.remove(path)
+        self._files.removed.discard(path)
         await asyncio.to_thread(_link, source, self._files.here / path)
         await self._files.note(path)
 
@@ -127,6 +128,7 @@ class Errands:
         if path in self._spared:
             self._spared.discard(path)
             return
+        self._files.removed.add(path)
         for replica in self._files.ledger.replicas(path):
             if replica.filesystem != CONTROLLER:
                 self._removals.remove(path, replica.filesystem)

@@ -32,6 +32,7 @@ class Executor(RealExecutor):
 
     def __post_init__(self) -> None:
         self._jobs: dict[str, Any] = {}
+        self._makers: tuple[int, dict[str, Any]] = (0, {})
         self._temporary: set[str] = set()
         self._doubtful: set[str] = set()
         self._companion = self._read_companion()
@@ -171,7 +172,10 @@ class Executor(RealExecutor):
             self._engine = engine = self._make_engine()
             self._reports = ThreadPoolExecutor(1, "streamflow-reports")
             self._driver = Driver(
-                engine, done=self._ended, keep_incomplete=self.workflow.execution_settings.keep_incomplete
+                engine,
+                done=self._ended,
+                maker=self._maker,
+                keep_incomplete=self.workflow.execution_settings.keep_incomplete,
             )
             sources = Sources(self.workflow, self.logger.warning)
             self._translator = Translator(
@@ -200,6 +204,17 @@ class Executor(RealExecutor):
         here = Path.cwd()
         companion = self._companion
         return engine_of(here, companion.path, lambda: Engine(companion, here, log=self.logger, transfer_limit=limit))
+
+    def _maker(self, path: str) -> Task | None:
+        """The task of the job that makes a file, whether Snakemake means to run it or not. On the engine's loop."""
+        from .jobs import name_of
+
+        jobs = [*self.dag.jobs]
+        if len(jobs) != self._makers[0]:
+            canonical = self._engine.files.canonical
+            self._makers = len(jobs), {canonical(name_of(f)): job for job in jobs for f in job.output}
+        job = self._makers[1].get(path)
+        return self._translator.task(job, bound=True) if job is not None else None
 
     def _settings(self) -> Any:
         return getattr(self, "executor_settings", None) or getattr(self.workflow, "executor_settings", None)

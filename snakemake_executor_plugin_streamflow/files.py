@@ -47,6 +47,8 @@ class Files:
         self.here = here
         self.home = Here(CONTROLLER, here)
         self.ledger = ledger
+        self.removed: set[str] = set()
+        """Files that Snakemake has removed in this run."""
         self.doubtful: set[str] = set()
         """Outputs of a run that died before Snakemake had accepted them: not there, until somebody vouches for them."""
         self.listed = Listed(here / ".snakemake" / "streamflow" / "listed")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .errors import DataLost, SiteError, TransferError
+from .errors import DataLost, SiteError, TransferError, Unreachable
 from .files import Files
 from .model import CONTROLLER, Address, is_address
 from .move.entry import Item
@@ -21,6 +22,8 @@ from .sites import Sites
 
 _PAUSE_S = 30.0
 """How long addresses at a deployment that could not be brought up are not tried again: there may be many."""
+_PATIENCE_S = 60.0
+"""How long the only holder of a file may be out of reach before the file counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +114,40 @@ class Locator:
         for canonical, there in needed.items():
             source = await self.source(canonical)
             by_source.setdefault(source.filesystem, (source, {}))[1][canonical] = there
+        return sum([await self._copy(source, target, paths) for source, paths in by_source.values()])
+
+    async def _copy(self, source: Side, target: Side, paths: Mapping[str, str]) -> int:
+        known = {canonical: self._ledger.replicas(canonical)[0] for canonical in paths}
+        since, delay = time.monotonic(), 0.5
+        while True:
+            try:
+                items = await self.read(source, paths)
+                await self._mover.move(source.store, target.store, [item for _, item in items])
+                break
+            except Unreachable as error:
+                if source.site is None or await source.site.answers():
+                    raise  # it is the other side
+                elsewhere = any(r.filesystem != source.filesystem for c in paths for r in self._ledger.replicas(c))
+                if elsewhere or time.monotonic() - since > _PATIENCE_S:
+                    for canonical in paths:
+                        self._ledger.drop(canonical, source.filesystem)
+                    raise DataLost(f"{', '.join(paths)} cannot be had: {error}", *paths) from None
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, 10)
         moved = 0
-        known = {canonical: self._ledger.replicas(canonical)[0] for canonical in needed}
-        for source, targets in by_source.values():
-            items = await self.read(source, targets)
-            await self._mover.move(source.store, target.store, [item for _, item in items])
-            for canonical, item in items:
-                moved += item.size_b
-                version, made = known[canonical].version, known[canonical].made_ns
-                if self._ledger.version(canonical) != version:
-                    continue  # it changed on the way: it will be looked at again
-                if target.filesystem == CONTROLLER:
-                    self._files.arrived(canonical, version, made)
-                    continue
-                size, mtime = item.size_b, item.entries[0].mtime_ns
-                filesystem, directory = target.filesystem, item.directory
-                self._ledger.put(Replica(canonical, filesystem, version, size, mtime, None, directory, made))
-                if target.site is not None:
-                    target.site.checked.add(canonical)
+        for canonical, item in items:
+            moved += item.size_b
+            version, made = known[canonical].version, known[canonical].made_ns
+            if self._ledger.version(canonical) != version:
+                continue  # it changed on the way: it will be looked at again
+            if target.filesystem == CONTROLLER:
+                self._files.arrived(canonical, version, made)
+                continue
+            size, mtime = item.size_b, item.entries[0].mtime_ns
+            filesystem, directory = target.filesystem, item.directory
+            self._ledger.put(Replica(canonical, filesystem, version, size, mtime, None, directory, made))
+            if target.site is not None:
+                target.site.checked.add(canonical)
         return moved
 
     async def source(self, canonical: str) -> Side:

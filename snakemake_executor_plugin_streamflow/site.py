@@ -142,6 +142,13 @@ class Site:
             return replace(end, outputs=tuple(await self.store.stat(spec.outputs)))
         return end if end.outputs is not None else await self.insist(lambda: self._found(spec))
 
+    async def answers(self) -> bool:
+        """Whether it does simple things now."""
+        with suppress(SiteError, TimeoutError):
+            async with asyncio.timeout(10):
+                return not (await self.shells.ask(":")).code
+        return False
+
     async def insist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what follows a job that has run, again and again as long as that can help: the job must not run twice."""
         delay, end = 0.3, time.monotonic() + _GIVE_UP_S

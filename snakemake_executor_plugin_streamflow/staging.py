@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import DataLost, TransferError
 from .files import STAMP, Files
-from .jobs import Output
+from .jobs import Output, Task
 from .locate import Locator, is_recorded
 from .model import CONTROLLER, Address, is_address
 from .move.entry import Entry, Item
@@ -73,20 +73,39 @@ class Staging:
             await self._link(site, seen)
         return await self._bring_once(site, needed)
 
-    def account(self, site: Site, task: str, outputs: Sequence[Output], end: JobEnd) -> None:
+    def account(self, site: Site, task: Task, outputs: Sequence[Output], end: JobEnd) -> None:
         """Tell the ledger what a job that ended well has made."""
         filesystem, now = site.location.filesystem, time.time_ns()
         for output, found in zip(outputs, end.outputs or (), strict=False):
             canonical = self._files.canonical(output.path)
             self._files.doubtful.discard(canonical)
+            if not task.again:
+                self._files.removed.discard(canonical)
             if found.kind == "missing":
                 self._ledger.drop(canonical, filesystem)
             elif not output.log or not output.home:
                 size, mtime, directory = found.size_b, found.mtime_ns, found.kind == "directory"
-                self._ledger.put(
-                    Replica(canonical, filesystem, f"o-{task}", size, mtime, directory=directory, made_ns=now)
-                )
+                made = (self._ledger.made_before(canonical) if task.again else 0) or now
+                version = f"o-{task.id}"
+                self._ledger.put(Replica(canonical, filesystem, version, size, mtime, None, directory, made))
                 site.checked.add(canonical)
+
+    async def lost_inputs(self, site: Site, inputs: Sequence[str]) -> list[str]:
+        """Return inputs that are not at a site any more, though they were brought or made there; they are forgotten.
+
+        Raises:
+            Unreachable: the site does not answer.
+        """
+        filesystem = site.location.filesystem
+        known = {c: self._locator.path_at(site, path) for path in inputs if (c := self._files.canonical(path))}
+        known = {c: place for c, place in known.items() if self._ledger.get(c, filesystem) is not None}
+        lost = []
+        for canonical, found in zip(known, await site.store.stat(list(known.values())), strict=True):
+            if found.kind == "missing":
+                self._ledger.drop(canonical, filesystem)
+                site.checked.discard(canonical)
+                lost.append(canonical)
+        return lost
 
     def disown(self, site: Site, outputs: Sequence[Output]) -> None:
         """Tell the ledger that a job has failed: what it was to make there is spoiled."""

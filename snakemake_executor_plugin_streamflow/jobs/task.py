@@ -31,6 +31,7 @@ class Output:
         home: it must be at the controller when the job is reported.
         log: fetched also when the job fails; may be missing.
         passing: removed by the group that made it; it may be missing.
+        temp: Snakemake removes it when no job needs it any more.
         target: brought home after the job was reported.
         protected, ensure: what Snakemake does with it afterwards, when that has to happen at the location.
         deliver: what brings it to where else it must be, once it is made; blocks.
@@ -43,6 +44,7 @@ class Output:
     home: bool = True
     log: bool = False
     passing: bool = False
+    temp: bool = False
     target: bool = False
     protected: bool = False
     ensure: Ensure | None = None
@@ -82,6 +84,7 @@ class Task:
         nested: it needs a Snakemake of its own at its location.
         sources: what that reads besides the inputs; files and directories.
         resources: what its rules ask for by Snakemake's names, without Snakemake's own guesses.
+        again: it makes anew what was lost, for others: Snakemake knows nothing of it.
         floating: its outputs stay where they are made, and all that Snakemake does with outputs is done there.
     """
 
@@ -97,6 +100,7 @@ class Task:
     sources: tuple[str, ...] = ()
     resources: Mapping[str, int | str] = field(default_factory=dict)
     floating: bool = False
+    again: bool = False
 
     def outputs(self) -> tuple[Output, ...]:
         """All that its members make."""

@@ -173,6 +173,7 @@ class Translator:
             update=_flagged(f, "update"),
             touch=f in job.touch_output,
             home=not ours,
+            temp=_flagged(f, "temp"),
             target=ours and final and not self._leave and not _flagged(f, "temp") and not is_address(self._name(f)),
             protected=f in job.protected_output,
             ensure=_ensure(job, f),

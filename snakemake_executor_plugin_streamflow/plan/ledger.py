@@ -60,6 +60,7 @@ class Ledger:
         self._directories = 0
         self._changes: dict[tuple[str, str], Replica | Dropped] = {}
         self._revision = 0
+        self._made: dict[str, int] = {}
         for replica in replicas:
             self.put(replica)
         self._changes.clear()
@@ -110,6 +111,10 @@ class Ledger:
             return replica.version
         return None
 
+    def made_before(self, path: str) -> int:
+        """Return the `made_ns` of a path whose last replica was dropped; 0 when that is not known."""
+        return self._made.get(path, 0)
+
     def holders(self, path: str) -> Collection[str]:
         """Return the filesystems where the path is, by itself or as part of a recorded directory."""
         there = self._paths.get(path)
@@ -130,9 +135,12 @@ class Ledger:
         there = self._paths.get(path)
         if there is None or filesystem not in there:
             return
-        self._directories -= there.pop(filesystem).directory
+        removed = there.pop(filesystem)
+        self._directories -= removed.directory
         if not there:
             del self._paths[path]
+            if removed.made_ns:
+                self._made[path] = removed.made_ns
         on = self._filesystems[filesystem]
         del on[path]
         if not on:

@@ -1,0 +1,144 @@
+"""Files vanish from sites: what is needed is made again, and no more."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
+from .running import again, run_workflow
+from .test_crash import FLOATING
+
+COMPANION = """\
+version: v1.0
+bindings:
+  - {rule: "*_two", target: {deployment: two}}
+  - {rule: "*", target: {deployment: one}}
+deployments:
+  one: {type: local, workdir: SITES/one}
+  two: {type: local, workdir: SITES/two}
+"""
+
+SNAKEFILE = """
+    rule all:
+        input: "end.txt"
+    rule first:
+        input: "in.txt"
+        output: temp("a.txt")
+        shell: "echo first >>SITES/ran; cat {input} > {output}"
+    rule second:
+        input: "a.txt"
+        output: "b.txt", "b2.txt"
+        shell: "echo second >>SITES/ran; cat {input} > {output[0]}; echo 2 > {output[1]}"
+    rule side:
+        input: "in.txt"
+        output: "s.txt"
+        shell: "echo side >>SITES/ran; cat {input} > {output}"
+    rule third_two:
+        input: "b.txt", "s.txt"
+        output: "end.txt"
+        shell: "echo third >>SITES/ran; cat {input} > {output}"
+    """
+
+
+def ran(sites: Path) -> Counter[str]:
+    """Which rules ran, and how often, since this was asked last."""
+    file = sites / "ran"
+    found = Counter(file.read_text().split()) if file.exists() else Counter()
+    file.unlink(missing_ok=True)
+    return found
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    (tmp_path / "sites").mkdir()
+    run = run_workflow(
+        tmp_path, SNAKEFILE, COMPANION, "b.txt", "s.txt", "--streamflow-leave-targets", *FLOATING,
+        prepare=lambda work: (work / "in.txt").write_text("in\n"),
+    )  # fmt: skip
+    assert ran(run.sites) == {"first": 1, "second": 1, "side": 1}
+    return run.sites
+
+
+def test_a_file_that_was_deleted_is_made_again_with_what_that_needs(tmp_path: Path, first: Path) -> None:
+    (first / "one" / "b.txt").unlink()
+    run = again(tmp_path, *FLOATING)
+    assert ran(first) == {"first": 1, "second": 1, "third": 1}
+    assert (run.work / "end.txt").read_text() == "in\nin\n"
+    assert not (first / "one" / "a.txt").exists(), "a temporary file that was made again is removed again"
+    assert "Nothing to be done" in again(tmp_path, *FLOATING).text
+
+
+def test_a_file_that_was_changed_is_not_used(tmp_path: Path, first: Path) -> None:
+    (first / "one" / "s.txt").write_text("something else\n")
+    run = again(tmp_path, *FLOATING)
+    assert ran(first) == {"side": 1, "third": 1}
+    assert (run.work / "end.txt").read_text() == "in\nin\n"
+
+
+def test_a_site_that_was_emptied_loses_nothing_for_good(tmp_path: Path, first: Path) -> None:
+    shutil.rmtree(first / "one")
+    run = again(tmp_path, *FLOATING)
+    assert ran(first) == {"first": 1, "second": 1, "side": 1, "third": 1}
+    assert (run.work / "end.txt").read_text() == "in\nin\n"
+
+
+def test_a_source_that_nobody_has_is_named(tmp_path: Path, first: Path) -> None:
+    (first / "one" / "b.txt").unlink()
+    (tmp_path / "work" / "in.txt").unlink()
+    (first / "one" / "in.txt").unlink()
+    run = again(tmp_path, *FLOATING, code=None)
+    assert "in.txt" in run.text
+    assert ran(first)["second"] == 0
+
+
+def test_a_file_that_vanishes_while_its_consumer_runs_at_the_same_site_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    snakefile = """
+    rule all:
+        input: "end.txt"
+    rule first:
+        output: "a.txt"
+        shell: "echo first >>SITES/ran; echo a > {output}"
+    rule second:
+        input: "a.txt"
+        output: "end.txt"
+        shell: "echo second >>SITES/ran; [ -e SITES/once ] || rm {input}; touch SITES/once; cat {input} > {output}"
+    """
+    run = run_workflow(tmp_path, snakefile, COMPANION, *FLOATING)
+    assert ran(run.sites) == {"first": 2, "second": 2}
+    assert (run.work / "end.txt").read_text() == "a\n"
+
+
+def test_a_host_that_is_lost_between_runs(tmp_path: Path, ssh_hosts: SshHosts) -> None:
+    config = f"username: root, sshKey: {ssh_hosts.key}, knownHosts: {ssh_hosts.known_hosts}, configFile: /dev/null"
+    one, two = ssh_hosts.hosts[:2]
+    companion = (
+        "version: v1.0\nbindings:\n  - {rule: second_two, target: {deployment: two}}\n"
+        '  - {rule: "*", target: [{deployment: one}, {deployment: two}], policy: order}\ndeployments:\n'
+        f"  one: {{type: ssh, workdir: /root/lost, config: {{nodes: [{one}], {config}}}}}\n"
+        f"  two: {{type: ssh, workdir: /root/lost, config: {{nodes: [{two}], {config}}}}}\n"
+    )
+    snakefile = """
+    rule all:
+        input: "end.txt"
+    rule first:
+        output: "a.txt"
+        shell: "echo a > {output}"
+    rule second_two:
+        input: "a.txt"
+        output: "end.txt"
+        shell: "cat {input} > {output}"
+    """
+    run_workflow(tmp_path, snakefile, companion, "a.txt", "--streamflow-leave-targets", *FLOATING)
+    assert ssh_hosts.run(1, "cat /root/lost/a.txt").stdout == "a\n"
+    ssh_hosts.stop(1)
+    try:
+        run = again(tmp_path, *FLOATING)
+    finally:
+        ssh_hosts.start(1)
+    assert (run.work / "end.txt").read_text() == "a\n"
+    assert run.jobs(f"two/{two}") == 2
