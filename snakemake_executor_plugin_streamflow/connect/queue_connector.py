@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import DeployError
+from ..errors import DeployError, Unreachable
 from ..model import Deployment, FilesystemSpec, LocalOptions, Location
 from .base import Channel, Connector, Inner, Log
 from .local import LocalConnector
 from .queue import Profile, Queue
+from .queue_pack import Held, Node, PackingQueue
 
 
 class QueueConnector(Connector):
     """Speaks to a queue through an inner location: the one that it wraps, or this machine.
 
-    A queue is never brought up or taken down: its jobs are all that is made.
+    A queue is not brought up or taken down, but for the allocations that services with `pack` hold.
     """
 
     wrappable = True
@@ -25,29 +27,57 @@ class QueueConnector(Connector):
     def __init__(self, deployment: Deployment, *, run: str, inner: Inner | None, log: Log) -> None:
         super().__init__(deployment, run=run, inner=inner, log=log)
         self._inner = inner
-        self.on_controller = inner is None or inner.connector.on_controller
+        self._held: dict[str, Held] = {}
+        self._nodes: dict[str, Node] = {}
+        self.packed = tuple(name for name, one in self.options.services.items() if getattr(one, "pack", None))
+        # A node's files may be seen late here, also where they are the same.
+        self.on_controller = not self.packed and (inner is None or inner.connector.on_controller)
+        self.ephemeral = bool(self.packed)
 
     async def deploy(self) -> None:
         for name in self.services() or ("",):
             self._template(name)
+        if self.packed:
+            assert isinstance(self.queue, PackingQueue)
+            login = await self._login()
+            for name in self.packed:
+                label = f"{self.deployment.name}/{name}"
+                held = Held(label, self.queue, self.options.services[name], login, self.run, self.log)
+                await held.hold()
+                self._held[name] = held
 
     async def undeploy(self) -> None:
-        return None
+        for name, held in list(self._held.items()):
+            await held.release()
+            del self._held[name]
 
     async def locations(self, service: str | None) -> Sequence[Location]:
         names = self.services()
         if service and service not in names:
             raise DeployError(f"{self.deployment.name} has no service {service!r}; it has {', '.join(names) or 'none'}")
-        return [await self._location(name) for name in ((service,) if service else names or ("",))]
+        wanted = (service,) if service else names or ("",)
+        found = [await self._location(name) for name in wanted if name not in self.packed]
+        for name in self.packed:
+            if name in wanted and name in self._held:
+                found += [self._on_node(await self._location(name), node) for node in await self._held[name].nodes()]
+        if not found:
+            raise DeployError(f"{self.deployment.name}: its allocation has ended", transient=True)
+        return found
 
     async def open(self, location: Location, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Channel:
         inner = await self._login()
+        if location.service in self.packed:
+            if (held := self._held.get(location.service)) is None:
+                raise Unreachable(f"{location.name}: its allocation has ended")
+            argv, env = held.enter(self._nodes[location.name], argv, env), None
         return await inner.connector.open(inner.location, argv, env)
 
     def services(self) -> Sequence[str]:
         return tuple(self.options.services)
 
     def profile(self, location: Location) -> Profile | None:
+        if location.service in self.packed:
+            return None
         return Profile(
             self.queue,
             self.deployment.name,
@@ -89,6 +119,21 @@ class QueueConnector(Connector):
             shared=spec.shared,
             mounts=login.mounts,
         )
+
+    def _on_node(self, location: Location, node: Node) -> Location:
+        """Return the location of one node of the allocation of a service."""
+        pack, name = self.options.services[location.service].pack, f"{location.name}/{node.name}"
+        self._nodes[name] = node
+        size = replace(
+            location,
+            name=name,
+            host=node.name,
+            cores=node.cores if location.cores is None else location.cores,
+            memory_b=node.memory_b if location.memory_b is None else location.memory_b,
+        )
+        if pack.shared:
+            return size
+        return replace(size, filesystem=name, workdir=self.deployment.workdir, shared=(), mounts=())
 
     def _template(self, service: str) -> str:
         """Return the template of a service's batch scripts; "" when there is none. Raises DeployError."""

@@ -6,8 +6,10 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from .queue import Queue, Seen, State, Submission, Value, added, command, service_options
+from ..model.queue_options import Pack
+from .queue import Seen, State, Submission, Value, Wants, added, command, service_options
 from .queue_connector import QueueConnector
+from .queue_pack import Node, PackingQueue
 
 _ID = re.compile(r"^(\d+)(?:;(\S+))?$", re.MULTILINE)
 _ROW = re.compile(r"^(\d+)\|(\w+)[^|]*\|([^|]*)", re.MULTILINE)
@@ -28,7 +30,7 @@ _STATES = {
 """https://slurm.schedmd.com/job_state_codes.html"""
 
 
-class SlurmQueue(Queue):
+class SlurmQueue(PackingQueue):
     """The commands of Slurm; ids are `JOB`, or `JOB;CLUSTER` when the service names clusters."""
 
     name = "slurm"
@@ -36,6 +38,11 @@ class SlurmQueue(Queue):
     own_session = True
     at_once = 1000
     hosts = 'scontrol show hostnames "$SLURM_JOB_NODELIST"'
+    everywhere = (
+        "srun --overlap --nodes=$SLURM_JOB_NUM_NODES --ntasks-per-node=1 --cpus-per-task=$SLURM_CPUS_ON_NODE"
+        " --mem=0 --cpu-bind=none --quiet"
+    )
+    node = "$SLURMD_NODENAME"
     prelude = (
         # What a surrounding job has set would be taken for the wishes of the new one.
         "for v in $(env | sed -n 's/^\\(SLURM_[A-Z0-9_]*\\)=.*/\\1/p'); do [ $v = SLURM_CONF ] || unset $v; done"
@@ -100,6 +107,37 @@ class SlurmQueue(Queue):
 
     def cancel(self, ids: Sequence[str]) -> str:
         return _by_cluster("scancel{cluster} {ids}", ids, " ")
+
+    def held(self, id: str) -> str:
+        job = id.partition(";")[0]
+        row = _by_cluster("squeue{cluster} --noheader --states=RUNNING --format='%C|%m|%N' --jobs={ids}", [id])
+        return f'r=$({row}) && [ "$r" ] && echo "$r" && scontrol show hostnames "${{r##*|}}" || echo "no {job}"'
+
+    def nodes(self, said: str) -> list[Node]:
+        first, *names = said.split() or [""]
+        if not (row := re.fullmatch(r"(\d+)\|(\d+)([KMGT]?)(c?)\|\S+", first)):
+            return []
+        cores = int(row[1]) // len(names)
+        memory_b = int(row[2]) * 1024 ** ("KMGT".find(row[3] or "M") + 1) * (cores if row[4] else 1)
+        return [Node(name, cores, memory_b or None) for name in names]
+
+    def step(self, id: str, node: Node) -> list[str]:
+        job, _, cluster = id.partition(";")
+        words = ["srun", f"--jobid={job}", f"--nodelist={node.name}", "--overlap", "--nodes=1", "--ntasks=1"]
+        words += ["--mem=0", "--cpu-bind=none", "--quiet", *([f"--clusters={cluster}"] if cluster else [])]
+        return words
+
+    def whole(self, pack: Pack) -> Wants:
+        size = "--exclusive" if pack.cores is None else ""
+        memory = "" if pack.memory else "--mem=0" if pack.cores is None else ""
+        return Wants(
+            threads=pack.cores or 1,
+            mem_mb=pack.memory // 10**6 if pack.memory else None,
+            runtime_min=pack.walltime,
+            nodes=pack.nodes,
+            tasks_per_node=1,
+            extra=f"{size} {memory}".strip(),
+        )
 
     def knows_none(self, said: str) -> bool:
         return "Invalid job id" in said or "already completing or completed" in said

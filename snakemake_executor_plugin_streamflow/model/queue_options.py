@@ -18,6 +18,7 @@ class Pack:
     cores: int | None = option("cores of each node (default: what the queue gives)", minimum=1)
     memory: int | None = option("memory of each node", size=True, minimum=1)
     walltime: int = option("minutes that the allocation is asked for", 60, minimum=1)
+    shared: bool = option("false: the nodes do not see the files of the login host, nor each other's", True)
     idle: int = option("seconds without a job after which it is given back", 120, minimum=1)
 
 
@@ -27,13 +28,13 @@ class QueueService:
 
     file: str | None = option("template of a batch script, with {{streamflow_command}}", path=True, flag=None)
     extra: str | None = option("text that is added to the submit command as it is", flag=None)
-    pack: Pack | None = option("hold one allocation for many jobs", flag=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmService(QueueService):
     """Options of sbatch."""
 
+    pack: Pack | None = option("hold one allocation for many jobs", flag=None)
     account: str | None = option("account to charge")
     acctg_freq: str | None = option("sampling intervals of the accounting")
     batch: str | None = option("features of the node of the batch script")
