@@ -33,10 +33,13 @@ while kill -0 $! 2>/dev/null; do
   [ $i -lt {idle} ] || exit 0
 done
 """
-_BUSY = """for f in $(grep -la STREAMFLOW_JOB= /proc/[0-9]*/environ 2>/dev/null); do
-grep -qa "{own_name}={own_id}" "$f" 2>/dev/null && echo busy && break; done; true"""
+_BUSY = """for f in $(grep -la "STREAMFLOW_HELD={own_id}" /proc/[0-9]*/environ 2>/dev/null); do
+  if grep -qa STREAMFLOW_JOB= "$f" 2>/dev/null; then echo busy; break; fi
+  read -r c <"${{f%/environ}}/comm" 2>/dev/null && case $c in sh|dash|bash|busybox) ;; *) echo busy; break;; esac
+done"""
+# Shells that wait for a request are not busy; what they run for a transfer is, and so is a job.
 _AGENT = """d={folder}; umask 077; rm -rf "$d"; mkdir "$d" || exit 1; trap 'rm -rf "$d"' EXIT; trap 'exit 0' TERM
-mkfifo "$d/new"; mv "$d/new" "$d/requests"; exec 4<>"$d/requests"
+mkfifo "$d/new"; mv "$d/new" "$d/requests"; exec 4<>"$d/requests"; STREAMFLOW_HELD={own_id}; export STREAMFLOW_HELD
 while read -r c <&4; do
   {{ sh "$c/run" <"$c/in" >"$c/out" 2>"$c/err"; echo $? >"$c/ended"; mv "$c/ended" "$c/code"; }} 4<&- &
 done"""
@@ -110,8 +113,8 @@ class Held:
         folder = _FOLDER % f"{queue.own_id}-{queue.node}"
         text = _HOLDER.format(
             everywhere=queue.everywhere,
-            agent=shlex.quote(_AGENT.format(folder=folder)),
-            busy=shlex.quote(_BUSY.format(own_name=queue.own_id.lstrip("$"), own_id=queue.own_id)),
+            agent=shlex.quote(_AGENT.format(folder=folder, own_id=queue.own_id)),
+            busy=shlex.quote(_BUSY.format(own_id=queue.own_id)),
             step=step,
             idle=pack.idle,
         )

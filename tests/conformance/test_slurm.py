@@ -9,6 +9,7 @@ import pytest
 
 from snakemake_executor_plugin_streamflow.conformance import ConformanceSuite
 from snakemake_executor_plugin_streamflow.model import Deployment, SlurmOptions, SlurmService
+from snakemake_executor_plugin_streamflow.model.queue_options import Pack
 from tests.servers import slurm as servers
 from tests.servers.slurm import Slurm
 
@@ -23,4 +24,16 @@ class TestSlurm(ConformanceSuite):
     def deployments(cls, slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Deployment]:
         workdir = PurePosixPath(tmp_path_factory.mktemp("cluster") / "work ünï")
         options = SlurmOptions(services={"main": SlurmService(partition="main")})
+        return {"cluster": Deployment(name="cluster", type="slurm", options=options, workdir=workdir)}
+
+
+class TestHeldNodes(ConformanceSuite):
+    """A node of an allocation that is held."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def deployments(cls, slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Deployment]:
+        workdir = PurePosixPath(tmp_path_factory.mktemp("held") / "work ünï")
+        pack = Pack(nodes=1, cores=4, memory=10**9, walltime=10, idle=60)
+        options = SlurmOptions(services={"main": SlurmService(partition="main", pack=pack)})
         return {"cluster": Deployment(name="cluster", type="slurm", options=options, workdir=workdir)}

@@ -146,9 +146,11 @@ class Slurm:
         pid = int((self.top / f"run/n{i}.pid").read_text())
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        mine = (f"SLURM_CONF={self.top}/etc/slurm.conf".encode(), f"SLURMD_NODENAME=n{i}".encode())
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if f"SLURMD_NODENAME=n{i}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                if all(one in environment for one in mine):
                     os.kill(int(folder.name), signal.SIGKILL)
         for step in self._steps(f"n{i}"):
             with contextlib.suppress(ProcessLookupError):
@@ -179,13 +181,13 @@ class Slurm:
         shutil.rmtree(self.top, ignore_errors=True)
 
     def _steps(self, node: str | None = None) -> list[int]:
-        """Processes of ours that keep jobs: their working directory is the node's spool."""
-        found = []
+        """Processes of ours that keep jobs, of one node or of all."""
+        found, mine = [], f"SLURM_CONF={self.top}/etc/slurm.conf".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if (folder / "cmdline").read_bytes().startswith(b"slurmstepd"):
-                    there = os.readlink(folder / "cwd")
-                    if there.startswith(f"{self.top}/spool/{node or ''}"):
+                    environment = (folder / "environ").read_bytes().split(b"\0")
+                    if mine in environment and (node is None or f"SLURMD_NODENAME={node}".encode() in environment):
                         found.append(int(folder.name))
         return found
 
