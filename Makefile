@@ -1,6 +1,7 @@
 # make demo     run the example on two sites of this machine
 # make test     everything: format, lint, types, tests (installs what they need)
 # make lint | types | unit     one part of it
+# make test-snakemake     all of Snakemake's own test workflows, here and at a site, and what differs
 # make clean    remove all that these made
 
 SHELL := bash
@@ -22,7 +23,7 @@ EXAMPLE := examples/variant-calling
 TEST_TOOLS := sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client dockerd:docker.io busybox:busybox-static \
               ip:iproute2 iptables:iptables ps:procps git:git nsenter:util-linux mount:mount tar:tar slurmctld:slurm-wlm munged:munge
 
-.PHONY: help demo test lint types unit clean
+.PHONY: help demo test test-snakemake lint types unit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -137,6 +138,10 @@ unit:
 	    apt_install "$${missing[@]}"
 	fi
 	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-snakemake:
+	@$(checks_venv)
+	PATH="$(BIN):$$PATH" $(BIN)/python -m tests.snakemake_workflows.upstream
 
 clean:
 	@rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -215,6 +215,7 @@ class Engine:
             task.cancel()
         if ending:
             await asyncio.wait(ending, timeout=2)
+        await self.runtimes.close(self.sites)
         problems = await self.sites.close()
         for background in [*self._background]:
             background.cancel()

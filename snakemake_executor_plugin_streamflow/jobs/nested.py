@@ -19,7 +19,7 @@ PYTHON, LAUNCHER, PROGRAMS = "STREAMFLOW_PYTHON", "STREAMFLOW_LAUNCHER", "STREAM
 CACHE, RUNTIME_CACHE = "STREAMFLOW_SOURCE_CACHE", "STREAMFLOW_RUNTIME_CACHE"
 """What it sets: where Snakemake's sources from elsewhere are, the lasting ones and those of this run."""
 
-_QUIET = "--mode remote --quiet progress rules host --max-jobs-per-timespan 100/0s"
+_QUIET = "--mode remote --scheduler greedy --quiet progress rules host --max-jobs-per-timespan 100/0s"
 _TOKEN = "STREAMFLOW__PATH__{}__"
 _TOKENS = re.compile(r"STREAMFLOW__PATH__(\d+)__")
 
@@ -58,7 +58,7 @@ class NestedCommands:
                 lines.append(f'd={below}; mkdir -p "${{d%/*}}" && {{ [ -e "$d" ] || ln -s "$w" "$d"; }} || exit 1')
                 lines.append(f"cd {place(start)} || exit 1")
             text = _TOKENS.sub(lambda found: place(paths[int(found[1])]), args)
-            lines.append(f'exec "${PYTHON}" "${LAUNCHER}" {text}')
+            lines.append(f'exec "${PYTHON}" -I -S "${LAUNCHER}" {text}')
             return Command("\n".join(lines), "sh")
 
         return render

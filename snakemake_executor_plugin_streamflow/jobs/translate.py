@@ -64,9 +64,13 @@ def why_not_direct(job: Any) -> str | None:
         return "it uses `envmodules:`"
     if any(_flagged(f, flag) for f in (*job.output, *job.input) for flag in ("pipe", "service")):
         return "it uses `pipe()` or `service()`"
-    if any(is_tbd(value) for name, value in (*job.resources.items(), *job.params.items()) if name != "tmpdir"):
-        return "it has parameters or resources that depend on files that are not there yet"
     return None
+
+
+def _is_open(job: Any) -> bool:
+    """Whether parameters or resources depend on files that are made in the job's own group."""
+    values = (*job.resources.items(), *job.params.items())
+    return any(is_tbd(value) for name, value in values if name != "tmpdir")
 
 
 def ordered(job: Any) -> list[Any]:
@@ -115,7 +119,7 @@ class Translator:
         group, jobs = job.is_group(), ordered(job)
         rule = job.groupid if group else job.rule.name
         ident = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self._run}-{self._number}-{rule}-{job.attempt}")
-        nested = any(why_not_direct(j) for j in jobs)
+        nested = any(why_not_direct(j) for j in jobs) or (group and any(map(_is_open, jobs)))
         made = {str(f) for j in jobs for f in j.output}
         inputs = dict.fromkeys(self._name(f) for j in jobs for f in j.input if str(f) not in made)
         updated = [self._name(f) for j in jobs for f in j.output if _flagged(f, "update")]

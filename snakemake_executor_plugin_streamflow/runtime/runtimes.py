@@ -7,18 +7,19 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..connect.base import Log
 from ..connect.local import LocalConnector
-from ..errors import DeployError, quote_tail
+from ..errors import DeployError, SiteError, quote_tail
 from ..model import CONTROLLER, Target
 from ..move.entry import Entry, Item
 from ..move.here import Here
 from ..move.mover import Mover
-from ..remote.quote import quote
+from ..remote.quote import quote, words
 from ..site import Site
 from ..staging import Staging
 from . import probe
@@ -108,6 +109,19 @@ class Runtimes:
         one = await self._interpreter(site)
         return await _once(self._ready, (site.location.filesystem, one.asked), lambda: self._prepare(site, one))
 
+    async def close(self, sites: Iterable[Site]) -> None:
+        """End the warm processes. Those at locations that do not answer end by themselves, a minute later."""
+        names = {location for location, found in self._found.items() if found.done()}
+        await asyncio.gather(*(self._cool(site) for site in sites if site.location.name in names))
+
+    async def _cool(self, site: Site) -> None:
+        with suppress(SiteError, TimeoutError):
+            async with asyncio.timeout(2):
+                await site.shells.ask(
+                    f'for f in {_FOLDER}/launch-*/warm-*.pid; do read -r p <"$f" || continue\n'
+                    'grep -qa warm.py "/proc/$p/cmdline" && kill "$p"; rm -f "$f"; done 2>/dev/null; true'
+                )
+
     async def _interpreter(self, site: Site) -> probe.Interpreter:
         return await _once(self._found, site.location.name, lambda: self._find(site))
 
@@ -146,7 +160,7 @@ class Runtimes:
         return await asyncio.shield(self._bundle)
 
     async def _prepare(self, site: Site, one: probe.Interpreter) -> Runtime:
-        launcher = await self._send(site, _HERE / "launch.py")
+        launcher = await self._send_launcher(site)
         wanted = getattr(site.connector.options, "python", None)
         if one.snakemake and (wanted or isinstance(site.connector, LocalConnector)):
             programs = str(Path(one.asked).parent) if wanted else ""
@@ -163,9 +177,11 @@ class Runtimes:
         if not (await site.shells.ask(f"[ -x {quote(python)} ]")).code:
             return python
         self._log.info(f"{site.location.name}: building a Python environment with the controller's Snakemake")
-        script, archive = await self._send(site, _HERE / "build.py"), await self._send(site, packed.path)
+        script = await self._send(site, _HERE / "build.py", f"{place}.py")
+        archive = await self._send(site, packed.path, f"{place}.tar.gz")
+        files = words([script, archive])
         done = await site.shells.ask(
-            f"{quote(one.path)} {quote(script)} {quote(place)} {quote(archive)}; c=$?; rm -f {quote(archive)}; exit $c"
+            f"{quote(one.path)} {quote(script)} {words([place, archive])}; c=$?; rm -f {files}; exit $c"
         )
         if done.code:
             raise DeployError(
@@ -173,16 +189,22 @@ class Runtimes:
             )
         return python
 
-    async def _send(self, site: Site, file: Path) -> str:
-        """Put a file of the controller into the location's runtime folder, and return its path there."""
+    async def _send_launcher(self, site: Site) -> str:
+        """Put the launcher and what it starts into a folder of their own; one for each version of them."""
+        files = [_HERE / "launch.py", _HERE / "warm.py"]
+        content = b"".join([file.read_bytes() for file in files])
+        folder = f"{_FOLDER}/launch-{hashlib.sha1(content, usedforsecurity=False).hexdigest()[:8]}"
+        launcher, _ = [await self._send(site, file, f"{folder}/{file.name}") for file in files]
+        return launcher
+
+    async def _send(self, site: Site, file: Path, name: str) -> str:
+        """Put a file of the controller below the location's working directory, and return its path there."""
         info = file.stat()
-        digest = hashlib.sha1(f"{info.st_size} {info.st_mtime_ns}".encode(), usedforsecurity=False).hexdigest()[:8]
-        name = f"{_FOLDER}/{digest}-{file.name}"
         found = (await site.store.stat([name]))[0]
         if found.size_b != info.st_size:
             entry = Entry("", "f", info.st_size, info.st_mtime_ns, 0o644)
             await self._mover.move(self._files, site.store, [Item(str(file), name, (entry,))])
-        return f"{site.facts.workdir}/{name}"
+        return name if name.startswith("/") else f"{site.facts.workdir}/{name}"
 
 
 def _cache() -> Path:
