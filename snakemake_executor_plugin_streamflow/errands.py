@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .errors import DataLost, SiteError
+from .errors import DataLost, SiteError, TransferError
 from .files import STAMP, Files, State
 from .locate import Locator
 from .model import CONTROLLER
@@ -78,11 +78,14 @@ class Errands:
         """Keep a file or directory that was made on this machine as the present version of `path`.
 
         Raises:
-            OSError: it cannot be written.
+            TransferError: it cannot be written.
         """
         await self.remove(path)
         self._files.removed.discard(path)
-        await asyncio.to_thread(_link, source, self._files.here / path)
+        try:
+            await asyncio.to_thread(_link, source, self._files.here / path)
+        except OSError as error:
+            raise TransferError(f"cannot write {path}: {error.strerror}") from error
         await self._files.note(path)
 
     async def touch(self, path: str) -> None:

@@ -165,7 +165,7 @@ class Files:
                 with suppress(OSError):  # it vanished meanwhile
                     info = os.lstat(os.path.join(folder, name))
                     if name != STAMP:
-                        size += info.st_size if name != "." else 0
+                        size += info.st_size if stat.S_ISREG(info.st_mode) else 0
                         newest = max(newest, info.st_mtime_ns)
         return size, newest
 
