@@ -415,7 +415,7 @@ class Driver:
             request = replace(request, cores=cores, memory_b=0, disk_b=0)
         inputs: tuple[tuple[str, int], ...] = ()
         if binding is not self._unbound:
-            inputs = await engine.files.sizes(task.inputs)
+            inputs = await engine.locator.sizes(task.inputs)
         wanted = Wanted(task.id, request, binding.targets, binding.policy, inputs, avoid)
         engine.placement.check(wanted)
         future = self._placed[task.id] = engine.loop.create_future()

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,14 +88,6 @@ class Files:
         with suppress(OSError):
             return State(True, 0, os.stat(self.here / path / STAMP).st_mtime_ns)
         return State(True, 0, info.st_mtime_ns)
-
-    async def sizes(self, paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
-        """Canonical paths of inputs and their bytes, as far as known; also notes what the controller has of them."""
-        found = []
-        for path in map(self.canonical, paths):
-            await self.note(path)
-            found.append((path, max((replica.size_b for replica in self.ledger.replicas(path)), default=0)))
-        return tuple(found)
 
     async def note(self, path: str) -> str | None:
         """Note what the controller has under a canonical path now; return the current version, None when unknown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import DataLost, SiteError, TransferError, Unreachable
@@ -102,6 +102,14 @@ class Locator:
             self._ledger.put(Replica(path, filesystem, version, look.size_b, look.mtime_ns, directory=directory))
             place.site.checked.add(path)
         return self._ledger.version(path)
+
+    async def sizes(self, paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        """Canonical paths of inputs and their bytes, as far as known; also notes what is there of them now."""
+        found = []
+        for path in map(self._files.canonical, paths):
+            await self.note(path)
+            found.append((path, max((replica.size_b for replica in self._ledger.replicas(path)), default=0)))
+        return tuple(found)
 
     async def bring(self, target: Side, needed: Mapping[str, str]) -> int:
         """Copy `{canonical path: path there}` to one side; return the bytes that moved.

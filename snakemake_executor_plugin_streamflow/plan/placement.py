@@ -14,7 +14,7 @@ from .capacity import check_capacity
 from .cost import Costs, transfer_costs
 from .ledger import Ledger
 from .policies import RANKS
-from .queue import PATIENCE, Class, Classes, Entry, View, Wanted
+from .queue import PATIENCE, Class, Classes, Entry, View, Wanted, worth_s
 from .scan import Choice, Look, Scan, choose
 from .site import Capacity, Share, Site
 
@@ -46,6 +46,7 @@ class Busy:
     site: Site
     wait_s: float
     cost_s: float
+    guessed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +283,13 @@ class Placement:
                 if choice is None:
                     break
                 busy = self._cheapest_busy(scan, entry, costs, choice, now)
-                if busy is None or busy.wait_s + busy.cost_s >= choice.cost_s:
+                if busy is None or busy.wait_s + worth_s(busy.cost_s) >= worth_s(choice.cost_s):
                     return self._allocate(group, entry, costs, choice, busy, now)
                 # It gives up waiting when the wait, which grows once the job there is late, has cost what it saves.
-                gives_up_at = now + busy.wait_s + max(choice.cost_s - busy.cost_s, 0.01)
-                entry.wait_for(busy.site, now + busy.wait_s + busy.cost_s, gives_up_at, costs)
+                saved_s = worth_s(choice.cost_s) - worth_s(busy.cost_s)
+                gives_up_at = now + max(saved_s + (-busy.wait_s if busy.guessed else busy.wait_s), 0.01)
+                entry.hoped = entry.hoped or busy.guessed
+                entry.wait_for(busy.site, now + busy.wait_s + worth_s(busy.cost_s), gives_up_at, costs)
                 scan.waits.add(entry.wanted.id)
         again_at = min((entry.gives_up_at for entry in group.window()), default=inf)
         self._classes.looked(group, again_at)
@@ -316,21 +319,25 @@ class Placement:
         cheaper = [
             (cost_s, site.name, site)
             for site in group.view.first
-            if site.mean_s is not None and (cost_s := seconds.get(site.filesystem, elsewhere_s)) < most_s
+            if site.running and (cost_s := seconds.get(site.filesystem, elsewhere_s)) < most_s
         ]
         heapify(cheaper)
         best: Busy | None = None
         examined = 0
         while cheaper and examined < BUSY_EXAMINED:
             cost_s, _, site = heappop(cheaper)
-            if best is not None and cost_s >= best.wait_s + best.cost_s:
+            if best is not None and worth_s(cost_s) >= best.wait_s + worth_s(best.cost_s):
                 break
             if site.fits(group.request):
                 continue  # kept back by a cap, whose end nobody can estimate
             examined += 1
-            wait_s = site.wait_s(group.request, now, entry.behind(site))
-            if wait_s is not None and (best is None or wait_s + cost_s < best.wait_s + best.cost_s):
-                best = Busy(site, wait_s, cost_s)
+            # As long as nobody knows how long jobs take there, they may take as long as the data does to move.
+            unknown = site.mean_s is None
+            if unknown and entry.hoped:
+                continue
+            wait_s = most_s - cost_s if unknown else site.wait_s(group.request, now, entry.behind(site))
+            if wait_s is not None and (best is None or wait_s + worth_s(cost_s) < best.wait_s + worth_s(best.cost_s)):
+                best = Busy(site, wait_s, cost_s, unknown)
         return best
 
     def _allocate(

@@ -40,22 +40,43 @@ class Wanted:
     avoid: frozenset[str] = frozenset()
 
 
+def worth_s(cost_s: float) -> float:
+    """Return how long a wait is worth that saves moving data for so many seconds.
+
+    What moves loads links and disks that others share, and room; so it is a little longer than the time alone.
+    """
+    return cost_s + min(4 * cost_s, 30)
+
+
 class Entry:
     """One queued task.
 
     Attributes:
         number: its place in the order of submission.
         passed: how often it was overtaken as the first of its class.
+        hoped: it has waited once for a location of which nobody knew how long jobs take there.
         wait: the busy location that it waits for; then `ready_at` says when its inputs should be there,
             `gives_up_at` when to think again, and `waiting_costs` what was known of the costs.
     """
 
-    __slots__ = ("_homes", "_seen", "gives_up_at", "number", "passed", "ready_at", "wait", "waiting_costs", "wanted")
+    __slots__ = (
+        "_homes",
+        "_seen",
+        "gives_up_at",
+        "hoped",
+        "number",
+        "passed",
+        "ready_at",
+        "wait",
+        "waiting_costs",
+        "wanted",
+    )
 
     def __init__(self, wanted: Wanted, number: int) -> None:
         self.wanted = wanted
         self.number = number
         self.passed = 0
+        self.hoped = False
         self.wait: Site | None = None
         self.ready_at = self.gives_up_at = inf
         self.waiting_costs: Costs | None = None
@@ -89,7 +110,7 @@ class Entry:
         costs = self.waiting_costs
         if costs is None or self.wait in fitting or now >= self.gives_up_at:
             return False
-        return min(map(costs.at, filesystems), default=inf) >= self.ready_at - now
+        return worth_s(min(map(costs.at, filesystems), default=inf)) >= self.ready_at - now
 
     def behind(self, site: Site) -> int:
         """Return how many older tasks wait for the location."""
