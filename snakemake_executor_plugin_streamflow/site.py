@@ -174,6 +174,9 @@ class Site:
 
     async def sweep(self, spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> list[str]:
         """End the jobs of other runs, and remove what they have left; return which. See `preflight.sweep`."""
+        spare = frozenset(spare)
+        if isinstance(self.session, QueueSession):
+            self.session.spare = spare
         text = preflight.sweep(self.connector.run, spare, done, deep=deep and not self.in_place)
         return (await self.shells.ask(text)).text.split()
 

@@ -88,6 +88,8 @@ class QueueSession:
         self._submit_now, self._look_now, self._ask_now = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._closing = asyncio.Event()
         self._look_at_all = False
+        self.spare: frozenset[str] = frozenset()
+        """Jobs of earlier runs that are left in the queue: somebody will go on with them by `run`."""
 
     async def serve(self) -> None:
         """Submit, watch and cancel until `close`. Started by the owner, in its task group."""
@@ -345,6 +347,8 @@ class QueueSession:
         queue = self._profile.queue
         done = await self._insist(self._lanes[3], sweep(self._jobs, self._run, self._profile.deployment), ANSWER_S)
         for answer in answers(done.text if done else ""):
+            if answer.job in self.spare:
+                continue
             with contextlib.suppress(ValueError):
                 self._log(f"{self.location}: cancelling job {answer.job}, which an earlier run had left in the queue")
                 self._cancels.add(answer.job, queue.submitted("\n".join(answer.lines[1:])))

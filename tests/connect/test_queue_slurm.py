@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
-from ..executor.running import run_workflow
+from ..executor.running import again, command, environment, run_workflow, wait_until, write_workflow
 from ..servers import slurm as servers
 from ..servers.slurm import Slurm
 
@@ -59,3 +60,27 @@ def test_a_site_of_its_own_gets_inputs_and_gives_outputs_back(tmp_path: Path, sl
     run = run_workflow(tmp_path, THREE_RULES.replace("hostname >results/host; ", ""), companion, prepare=inputs)
     assert (run.work / "results/report.txt").read_text() == "2 100 3\n" * 3
     assert (run.sites / "cluster/results/a.count").exists()
+
+
+def test_a_job_of_a_run_that_was_killed_goes_on_in_the_queue(tmp_path: Path, slurm: Slurm) -> None:
+    snakefile = """
+    rule count:
+        output: "a.txt"
+        shell: "echo x >>SITES/ran; sleep 4; echo done > {output}"
+    """
+    companion = CLUSTER.replace("type: slurm", "type: slurm\n    workdir: SITES/cluster")
+    work = write_workflow(tmp_path, snakefile, companion)
+    (tmp_path / "sites").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until((tmp_path / "sites" / "ran").exists)
+    finally:
+        process.kill()
+        process.wait()
+    again(tmp_path, "--unlock")
+    run = again(tmp_path)
+    assert "goes on" in run.text
+    assert (work / "a.txt").read_text() == "done\n"
+    assert (tmp_path / "sites" / "ran").read_text() == "x\n"
