@@ -6,12 +6,15 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from .connect.reattach import Reattached
 from .engine import Engine
+from .errors import SiteError
 from .jobs import Output, Task
-from .journal import State, TaskRecord
+from .journal import DeploymentRecord, State, TaskRecord
+from .journal.alive import is_alive
 from .remote.job import JobSpec, render
 from .remote.quote import quote
 from .site import Site
@@ -35,17 +38,35 @@ class Earlier:
         attempts = {job: journal.attempts(job) for job in jobs}
         begun = {job: records[-1] for job, records in attempts.items() if records}
         self._spared = frozenset(record.id for record in begun.values() if record.state in _LIVING)
-        dead = [run.id for run in journal.runs() if run.ended is None and run.id != self._engine.run]
+        here = self._engine.here
+        others = [run for run in journal.runs() if run.ended is None and run.id != self._engine.run]
+        alive = [run.id for run in others if is_alive(run, here / ".snakemake")]  # with --nolock, or dry runs
+        dead = [run.id for run in others if run.id not in alive]
         done: dict[str, list[str]] = {}
         for record in (record for run in dead for record in journal.tasks(run)):
             if record.state is State.ACCOUNTED:
                 done.setdefault(record.location, []).append(record.id)
         if dead:
-            await asyncio.to_thread(_remove_partial, self._engine.here)
-        await self._engine.sites.take_over(self._spared, done, deep=bool(dead))
+            await asyncio.to_thread(_remove_partial, here)
+            self._engine.spawn(self._take_down([d for d in journal.deployments() if d.run in dead]))
+        await self._engine.sites.take_over(self._spared, done, alive=alive, deep=bool(dead) and not alive)
         for run in dead:
             journal.end_run(run, time.time())
         return begun
+
+    async def _take_down(self, left: Sequence[DeploymentRecord]) -> None:
+        """Take down what dead runs had brought up; what stays is told, and stays in the journal."""
+        engine = self._engine
+        for record in reversed(left):  # the newest first: it may stand on an older one
+            reattached = Reattached(engine.companion, {d.name: d.run for d in left}, engine.log)
+            try:
+                await reattached.take_down(record.name)
+                engine.journal.remove_deployment(record.name, record.run)
+                engine.log.info(f"deployment {record.name}: what an earlier run had left of it was taken down")
+            except SiteError as error:
+                engine.log.warning(f"deployment {record.name}: an earlier run has left something of it: {error}")
+            finally:
+                await reattached.close()
 
     def is_done(self, task: Task, record: TaskRecord) -> bool:
         """Whether all that the job makes was accounted for and is still there; it counts from now on."""

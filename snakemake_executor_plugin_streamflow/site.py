@@ -172,12 +172,19 @@ class Site:
             )
         return parse_end(lines[0], spec.outputs)
 
-    async def sweep(self, spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> list[str]:
+    async def sweep(
+        self,
+        spare: Iterable[str] = (),
+        done: Iterable[str] = (),
+        *,
+        alive: Iterable[str] = (),
+        deep: bool = False,
+    ) -> list[str]:
         """End the jobs of other runs, and remove what they have left; return which. See `preflight.sweep`."""
         spare = frozenset(spare)
         if isinstance(self.session, QueueSession):
             self.session.spare = spare
-        text = preflight.sweep(self.connector.run, spare, done, deep=deep and not self.in_place)
+        text = preflight.sweep([self.connector.run, *alive], spare, done, deep=deep and not self.in_place)
         return (await self.shells.ask(text)).text.split()
 
     def directory(self, job: str) -> str:

@@ -77,6 +77,7 @@ class Sites:
         self.returned: Callable[[], None] = lambda: None
         self._spare: frozenset[str] | None = None
         self._done: Mapping[str, Sequence[str]] = {}
+        self._alive: Sequence[str] = ()
         self._deep = False
         self._swept: set[str] = set()
 
@@ -144,17 +145,20 @@ class Sites:
                     await self._open(Target(deployment.name))
         return next((site for site in self if site.location.filesystem == filesystem), None)
 
-    async def take_over(self, spare: Iterable[str], done: Mapping[str, Sequence[str]], *, deep: bool) -> None:
+    async def take_over(
+        self, spare: Iterable[str], done: Mapping[str, Sequence[str]], *, alive: Sequence[str], deep: bool
+    ) -> None:
         """From now on, end the jobs that earlier runs of this workflow have left, but for those named in `spare`.
 
-        Snakemake's lock sees to it that no other run goes on. Who is not spared is ended when its location is opened,
+        Who is not spared is ended when its location is opened,
         the others when it is closed, unless they have ended by then.
 
         Args:
             done: jobs of which all is known, by location.
+            alive: runs that go on: Snakemake was told not to lock.
             deep: an earlier run has died: look for half-finished transfers.
         """
-        self._spare, self._done, self._deep = frozenset(spare), done, deep
+        self._spare, self._done, self._alive, self._deep = frozenset(spare), done, alive, deep
         await asyncio.gather(*map(self._sweep, self._sites.values()))
         for name in {location.partition("/")[0] for location in done}:  # perhaps no job goes there any more
             deployment = self._companion.deployments.get(name)
@@ -165,7 +169,8 @@ class Sites:
         name = site.location.name
         if self._spare is not None and name not in self._swept:
             self._swept.add(name)
-            if ended := await site.sweep(self._spare, self._done.get(name, ()), deep=self._deep):
+            ended = await site.sweep(self._spare, self._done.get(name, ()), alive=self._alive, deep=self._deep)
+            if ended:
                 self._log.warning(f"{name}: ended {len(ended)} jobs that an earlier run had left: {', '.join(ended)}")
 
     def strike(self, site: Site, error: SiteError) -> bool:
@@ -375,7 +380,7 @@ class Sites:
         try:
             async with asyncio.timeout(_CLOSE_S):
                 if self._spare:  # nobody went on with them
-                    await site.sweep()
+                    await site.sweep(alive=self._alive)
                 return await site.close()
         except TimeoutError:
             where = f"{site.facts.workdir}/.streamflow/jobs"

@@ -74,13 +74,14 @@ _OWN = """(umask 077; mkdir -p "$w/.streamflow") 2>/dev/null; o="$w/.streamflow/
 """
 
 
-def sweep(run: str, spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> str:
-    """Return shell text that ends jobs of earlier runs in the present job folder, and prints the name of each.
+def sweep(runs: Iterable[str], spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> str:
+    """Return shell text that ends jobs of all but some runs in the present job folder, and prints the name of each.
 
     A process is touched only when its environment says that it belongs to that job directory: process ids are used
     again, and hosts may share the folder. Directories of jobs that ended a week ago are removed.
 
     Args:
+        runs: their jobs go on.
         spare: jobs that go on.
         done: jobs whose directories are removed: all is known of them.
         deep: remove half-finished transfers, too; nothing may be on its way.
@@ -90,7 +91,7 @@ def sweep(run: str, spare: Iterable[str] = (), done: Iterable[str] = (), *, deep
 cd .streamflow/jobs 2>/dev/null || exit 0
 {partial}rm -rf {words(["./-", *(f"./{job}" for job in done)])}
 for d in *; do
-  case $d in {"|".join([f"{quote(run)}-*", *map(quote, spare)])}) continue;; esac
+  case $d in {"|".join([*(f"{quote(run)}-*" for run in runs), *map(quote, spare)])}) continue;; esac
   if [ -s "$d/exit" ]; then find "$d" -prune -type d -mtime +7 -exec rm -rf {{}} +; continue; fi
   [ -s "$d/pid" ] && read -r p <"$d/pid" && grep -qa "STREAMFLOW_JOB=$d" "/proc/$p/environ" 2>/dev/null || continue
   printf '%s\n' "$d"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ..servers.docker import DockerEngine, debian_image, docker_engine  # noqa: F401
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
-from .running import again, command, environment, write_workflow
+from .running import again, command, environment, wait_until, write_workflow
 
 FLOATING = [
     *("--default-storage-provider", "streamflow", "--default-storage-prefix", "streamflow://", "--shared-fs-usage"),
@@ -78,3 +79,41 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, companion: str, mode: str,
     for host in (1, 2):
         left = ssh_hosts.run(host, "cd /root/crash; find . -name '.sf-*'; ls .streamflow/in .streamflow/jobs")
         assert left.stdout.split() == [".streamflow/in:", ".streamflow/jobs:"]
+
+
+def test_containers_of_a_killed_run_are_taken_down(
+    tmp_path: Path,
+    docker_engine: DockerEngine,
+    debian_image: str,
+) -> None:
+    companion = (
+        'version: v1.0\nbindings: [{rule: "*", target: {deployment: box}}]\ndeployments:\n'
+        f"  box: {{type: docker, config: {{image: '{debian_image}', dockerHost: '{docker_engine.address}', "
+        "pull: never}}\n"
+    )
+    snakefile = """
+    rule one:
+        output: "a.txt"
+        shell: "sleep 2; echo done > {output}"
+    """
+    work = write_workflow(tmp_path, snakefile, companion)
+    before = containers(docker_engine)
+    process = subprocess.Popen(
+        command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: containers(docker_engine) - before)
+        left = containers(docker_engine) - before
+    finally:
+        process.kill()
+        process.wait()
+    again(tmp_path, "--unlock")
+    again(tmp_path)
+    wait_until(lambda: not left & containers(docker_engine))
+    assert not containers(docker_engine) - before
+
+
+def containers(engine: DockerEngine) -> set[str]:
+    """The containers of an engine."""
+    asked = ["docker", "--host", engine.address, "ps", "--all", "--quiet", "--no-trunc"]
+    return set(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split())
