@@ -89,7 +89,7 @@ def test_containers_of_a_killed_run_are_taken_down(
     companion = (
         'version: v1.0\nbindings: [{rule: "*", target: {deployment: box}}]\ndeployments:\n'
         f"  box: {{type: docker, config: {{image: '{debian_image}', dockerHost: '{docker_engine.address}', "
-        "pull: never}}\n"
+        f"pull: never, volumes: ['{tmp_path}:/probe']}}}}\n"
     )
     snakefile = """
     rule one:
@@ -97,23 +97,20 @@ def test_containers_of_a_killed_run_are_taken_down(
         shell: "sleep 2; echo done > {output}"
     """
     work = write_workflow(tmp_path, snakefile, companion)
-    before = containers(docker_engine)
     process = subprocess.Popen(
         command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_until(lambda: containers(docker_engine) - before)
-        left = containers(docker_engine) - before
+        wait_until(lambda: containers(docker_engine, tmp_path))
     finally:
         process.kill()
         process.wait()
     again(tmp_path, "--unlock")
     again(tmp_path)
-    wait_until(lambda: not left & containers(docker_engine))
-    assert not containers(docker_engine) - before
+    assert not containers(docker_engine, tmp_path)
 
 
-def containers(engine: DockerEngine) -> set[str]:
-    """The containers of an engine."""
-    asked = ["docker", "--host", engine.address, "ps", "--all", "--quiet", "--no-trunc"]
-    return set(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split())
+def containers(engine: DockerEngine, folder: Path) -> list[str]:
+    """The containers of an engine that mount a folder."""
+    asked = ["docker", "--host", engine.address, "ps", "--all", "--quiet", "--filter", f"volume={folder}"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
