@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..model import Binding, Target
 from .deployments import Declared, wrong_service
-from .options import size_of
+from .options import must_choose, size_of
 from .reader import Reader
 from .sections import BindingSection, TargetSection
 
@@ -65,6 +65,8 @@ def _target(reader: Reader, section: TargetSection, declared: Declarations) -> T
             message = wrong_service(reader, section, section.service, deployment, found)
             if message:
                 reader.problem(section, "service", message)
+        elif names := must_choose(found.options):
+            reader.report(section, f"expected a service of deployment {deployment!r}: {' or '.join(names)}")
         size, noun = size_of(found.options)
         if count and locations > size:
             shown = reader.hint(section, count, ())

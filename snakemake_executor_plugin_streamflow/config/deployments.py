@@ -138,7 +138,7 @@ def _check_wraps(reader: Reader, declared: dict[str, Declared | None]) -> None:
 def wrong_service(reader: Reader, owner: object, service: str, name: str, declared: Declared) -> str | None:
     """Return what is wrong with the `service` of `owner`, a section that names one of deployment `name`."""
     services = services_of(declared.options)
-    if service in services:
+    if services is None or service in services:
         return None
     if not services:
         return f"deployment {name!r} (type {declared.section.type}) has no services: remove this key"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import DockerOptions
+from ..model import ComposeOptions, DockerOptions
 from .sections import CompanionSection
 
 IGNORED_SECTIONS = {
@@ -18,7 +18,6 @@ IGNORED_SECTIONS = {
 
 TYPES_NOT_YET = (
     "apptainer",
-    "docker-compose",
     "helm",
     "helm3",
     "helm4",
@@ -31,11 +30,24 @@ TYPES_NOT_YET = (
 
 IGNORED_OPTIONS: dict[type, frozenset[str]] = {
     CompanionSection: frozenset(IGNORED_SECTIONS),
+    ComposeOptions: frozenset(
+        (
+            "locationsCacheSize",
+            "locationsCacheTTL",
+            "logLevel",
+            "noAnsi",
+            "resourcesCacheSize",
+            "resourcesCacheTTL",
+            "skipHostnameCheck",
+            "verbose",
+        )
+    ),
     DockerOptions: frozenset({"cidfile", "detachKeys", "rm", "sigProxy"}),
 }
 """Keys that are accepted and not used. Of docker's: cleaning up and attaching is the connector's affair."""
 
 OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
+    ComposeOptions: frozenset({"noStart", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify"}),
     DockerOptions: frozenset(
         (
             "blkioWeight",

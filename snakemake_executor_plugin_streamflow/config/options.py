@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ..model import DockerOptions, LocalOptions, QueueOptions, SshOptions
+import yaml
+
+from ..model import ComposeOptions, DockerOptions, LocalOptions, QueueOptions, SshOptions
 from .reader import Reader
 
 
-def services_of(options: Any) -> tuple[str, ...]:
-    """Return the names of the services; empty when the type has none."""
+def services_of(options: Any) -> tuple[str, ...] | None:
+    """Return the names of the services; empty when the type has none, None when they are not known yet."""
+    if isinstance(options, ComposeOptions):
+        return _compose_services(options)
     return tuple(getattr(options, "services", ()))
+
+
+def must_choose(options: Any) -> tuple[str, ...]:
+    """Return the services that a target must choose from: those of one project do different things."""
+    services = _compose_services(options) if isinstance(options, ComposeOptions) else ()
+    return services if services and len(services) > 1 else ()
 
 
 def size_of(options: Any) -> tuple[int, str]:
@@ -21,6 +33,8 @@ def size_of(options: Any) -> tuple[int, str]:
             return sys.maxsize, "nodes"
         case SshOptions():
             return len(options.nodes), "nodes"
+        case ComposeOptions():
+            return sys.maxsize, "containers"
         case DockerOptions():
             return (1, "containers") if options.container_id else (options.replicas, "replicas")
         case LocalOptions():
@@ -33,6 +47,8 @@ def check_options(reader: Reader, options: Any) -> None:
     match options:
         case SshOptions():
             _check_ssh(reader, options)
+        case ComposeOptions():
+            _check_compose(reader, options)
         case DockerOptions():
             _check_docker(reader, options)
 
@@ -57,3 +73,34 @@ def _check_docker(reader: Reader, options: DockerOptions) -> None:
         reader.problem(options, "container_id", f"expected one of image, containerId or build, got {other} too")
     elif options.container_id and options.replicas > 1:
         reader.problem(options, "replicas", "expected 1: an existing container (containerId) is one location")
+
+
+def _compose_services(options: ComposeOptions) -> tuple[str, ...] | None:
+    """Read the names from the Compose files; None when Compose alone can tell."""
+    found: dict[str, None] = {}
+    for file in options.files:
+        try:
+            content = yaml.safe_load(Path(file).read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return None
+        if not isinstance(content, Mapping) or "include" in content:
+            return None
+        services = content.get("services") or {}
+        if not isinstance(services, Mapping):
+            return None
+        found |= dict.fromkeys(map(str, services))
+    return tuple(found)
+
+
+def _check_compose(reader: Reader, options: ComposeOptions) -> None:
+    if options.build and options.no_build and reader.sound(options, "no_build"):
+        reader.problem(options, "no_build", "contradicts build")
+    if options.force_recreate and options.no_recreate and reader.sound(options, "no_recreate"):
+        reader.problem(options, "no_recreate", "contradicts forceRecreate")
+    services = _compose_services(options) if reader.sound(options, "files") else None
+    node = reader.node(options, "scale")
+    if services is None or node is None or not reader.sound(options, "scale"):
+        return
+    for name in options.scale:
+        if name not in services:
+            node.entries[name].problem(f"the Compose files have no service {name!r}; they have {', '.join(services)}")

@@ -8,7 +8,8 @@ from ..model.queue_options import QUEUE_OPTIONS
 
 MAY_WRAP: dict[str, tuple[str, ...]] = {
     "docker": ("local", "ssh"),
-    **dict.fromkeys(QUEUE_OPTIONS, ("docker", "local", "ssh")),
+    "docker-compose": ("local", "ssh"),
+    **dict.fromkeys(QUEUE_OPTIONS, ("docker", "docker-compose", "local", "ssh")),
 }
 """type -> types that it can go through. A type that is not here cannot wrap."""
 

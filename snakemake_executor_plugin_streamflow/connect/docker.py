@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import threading
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from docker import DockerClient
 from docker.errors import NotFound
 
 from ..errors import DeployError, SiteError, quote_tail
-from ..model import Deployment, DockerOptions, Location, Mount
-from .base import Channel, Connector, Entrance, Inner, Log
-from .docker_channel import start
-from .docker_engine import Engine, control
+from ..model import DockerOptions, Location
+from .containers import ContainersConnector, undisturbed
+from .docker_engine import control
 from .docker_images import build_image, ensure_image
 from .docker_run import container_arguments, gpu_count, host_arguments
 
@@ -28,15 +27,10 @@ RUN, DEPLOYMENT, REPLICA = "streamflow.run", "streamflow.deployment", "streamflo
 SETTLE_S = 0.1
 
 
-class DockerConnector(Connector):
+class DockerConnector(ContainersConnector):
     """Brings up containers of one image, or uses an existing container."""
 
-    ephemeral = True
     options: DockerOptions
-
-    def __init__(self, deployment: Deployment, *, run: str, inner: Inner | None, log: Log) -> None:
-        super().__init__(deployment, run=run, inner=inner, log=log)
-        self._engine = Engine(self.options.docker_host, inner)
 
     async def deploy(self) -> None:
         """Bring up what is missing of the containers; those of this run that are up already stay as they are."""
@@ -58,7 +52,7 @@ class DockerConnector(Connector):
             for name in made:
                 await self._check(client, name)
         except BaseException as error:
-            await _undisturbed(self._give_up(client, made))
+            await undisturbed(self._give_up(client, made))
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from None
             raise
@@ -82,32 +76,17 @@ class DockerConnector(Connector):
             raise DeployError(f"{name} has no service {service!r}: a docker deployment has one, without a name")
         if self.options.container_id is not None:
             existing = await self._existing(self.options.container_id)
-            return [self._location(existing["Id"], existing["Name"].removeprefix("/"), existing["Mounts"])]
+            return [self._location(existing, existing["Name"].removeprefix("/"))]
         running = await self._ours(every=False)
         if not running:
             raise DeployError(f"{name}: none of its containers is running", transient=True)
         running.sort(key=lambda container: int(container["Labels"].get(REPLICA, 0)))
-        return [self._location(c["Id"], c["Labels"].get(REPLICA, _name(c)), c["Mounts"]) for c in running]
-
-    async def open(self, location: Location, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Channel:
-        environment = {**self.options.env, **(env or {})}
-        self.log.debug(f"{location.name}: exec {argv!r}")
-        return await start(self._engine, location.host, location.name, argv, environment, self.options.user)
+        return [self._location(c, c["Labels"].get(REPLICA, _name(c))) for c in running]
 
     def handle(self) -> str:
         if self.options.container_id is not None:
             return ""
         return "containers with " + " and ".join(f"label={key}={value}" for key, value in self._labels().items())
-
-    def entrance(self, location: Location) -> Entrance | None:
-        if self.inner is None or self.inner.connector.deployment.type == "local":
-            return None
-        engine = ("-H", self.options.docker_host) if self.options.docker_host else ()
-        user = ("--user", self.options.user) if self.options.user else ()
-        return Entrance(self.inner, ("docker", *engine, "exec", "-i", *user, location.host))
-
-    async def close(self) -> None:
-        await self._engine.close()
 
     def _name(self, number: int) -> str:
         return f"streamflow-{self.run}-{re.sub('[^A-Za-z0-9_.-]', '_', self.deployment.name)}-{number}"
@@ -179,12 +158,7 @@ class DockerConnector(Connector):
             raise group_error.exceptions[0] from None
 
     async def _ours(self, *, every: bool) -> list[dict[str, Any]]:
-        filters = json.dumps({"label": [f"{key}={value}" for key, value in self._labels().items()]})
-        reply = await self._engine.call("GET", f"/containers/json?{urlencode({'all': int(every), 'filters': filters})}")
-        if not reply.ok:
-            raise DeployError(f"{self.deployment.name}: the engine does not list containers: {reply.text}")
-        containers: list[dict[str, Any]] = reply.json()
-        return [container for container in containers if every or container["State"] == "running"]
+        return await self._list(self._labels(), every=every)
 
     async def _existing(self, container: str) -> dict[str, Any]:
         reply = await self._engine.call("GET", f"/containers/{quote(container, safe='')}/json")
@@ -196,27 +170,14 @@ class DockerConnector(Connector):
             raise DeployError(f"{self.deployment.name}: container {container} is not running: start it with {start_it}")
         return found
 
-    def _location(self, container_id: str, instance: str, mounts: Iterable[Mapping[str, Any]]) -> Location:
-        options, spec, source = self.options, self.deployment.filesystem, self._engine.filesystem
-        name = f"{self.deployment.name}/{instance}"
+    def _location(self, container: Mapping[str, Any], instance: str) -> Location:
+        options, found = self.options, self._at(f"{self.deployment.name}/{instance}", container)
         gpus = gpu_count(options.gpus)
-        return Location(
-            name=name,
-            deployment=self.deployment.name,
-            service="",
-            host=container_id,
-            filesystem=spec.name if spec else name,
-            workdir=self.deployment.workdir,
-            cores=options.cores if options.cores is not None else options.cpus,
-            memory_b=options.memory if options.memory is not None else options.memory_limit,
-            disk_b=options.disk,
-            custom={**({} if gpus is None else {"gpu": gpus}), **options.resources},
-            shared=spec.shared if spec else (),
-            mounts=tuple(
-                Mount(PurePosixPath(mount["Destination"]), source, PurePosixPath(mount["Source"]))
-                for mount in sorted(mounts, key=lambda mount: str(mount["Destination"]))
-                if mount["Type"] == "bind" and source is not None
-            ),
+        return replace(
+            found,
+            cores=found.cores if found.cores is not None else options.cpus,
+            memory_b=found.memory_b if found.memory_b is not None else options.memory_limit,
+            custom={**({} if gpus is None else {"gpu": gpus}), **found.custom},
         )
 
 
@@ -227,12 +188,3 @@ def _name(container: Mapping[str, Any]) -> str:
 
 def _local_folder(text: str) -> Path:
     return Path(text).expanduser().absolute()
-
-
-async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Finish work although we are being cancelled; the cancellation goes on afterwards."""
-    running = asyncio.ensure_future(work)
-    while not running.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([running])
-    running.result()

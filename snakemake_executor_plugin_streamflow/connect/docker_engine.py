@@ -79,6 +79,14 @@ class Engine:
         self._answered = True
         return wire
 
+    async def address(self) -> Address:
+        """Return where its socket is, as seen from here; it is forwarded when need be.
+
+        Raises:
+            DeployError: see `wire`.
+        """
+        return await self._find(None)
+
     async def call(self, method: str, target: str, body: Any = None) -> Reply:
         """Send one request over a connection of its own.
 

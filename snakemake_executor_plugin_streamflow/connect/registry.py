@@ -9,6 +9,7 @@ from .base import Connector
 
 CONNECTORS: dict[str, str] = {
     "docker": "docker:DockerConnector",
+    "docker-compose": "compose:ComposeConnector",
     "flux": "flux:FluxConnector",
     "htcondor": "htcondor:HtcondorConnector",
     "local": "local:LocalConnector",

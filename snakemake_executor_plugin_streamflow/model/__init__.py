@@ -2,6 +2,7 @@
 
 from .address import SCHEME, Address, is_address
 from .companion import Binding, Companion, Policy, Target
+from .compose_options import ComposeOptions
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
 from .options import OPTIONS, DockerOptions, LocalOptions, SshHop, SshOptions
 from .queue_options import QUEUE_OPTIONS, QueueOptions, SgeOptions, SgeService, SlurmOptions, SlurmService
@@ -14,6 +15,7 @@ __all__ = [
     "Address",
     "Binding",
     "Companion",
+    "ComposeOptions",
     "Deployment",
     "DockerOptions",
     "FilesystemSpec",

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .compose_options import ComposeOptions
 from .machine import Machine, option
 from .queue_options import QUEUE_OPTIONS
 
@@ -130,5 +131,13 @@ class DockerOptions(Machine):
 
 
 OPTIONS: dict[str, type] = dict(
-    sorted({"docker": DockerOptions, "local": LocalOptions, "ssh": SshOptions, **QUEUE_OPTIONS}.items())
+    sorted(
+        {
+            "docker": DockerOptions,
+            "docker-compose": ComposeOptions,
+            "local": LocalOptions,
+            "ssh": SshOptions,
+            **QUEUE_OPTIONS,
+        }.items()
+    )
 )

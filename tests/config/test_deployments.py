@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -224,3 +224,39 @@ def test_the_old_name_of_the_section_works_and_names_must_differ() -> None:
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file() -> None:
     found = problems(deployments("a: {type: x}", "b: {type: ssh, config: {nodes: 1, retries: x}}", "c: {tpye: local}"))
     assert [line.split(": ")[0] for line in found] == ["3:13", "4:34", "4:46", "5:6", "5:7"]
+
+
+COMPOSE = "services: {db: {image: i}, worker: {image: i}}"
+
+
+@pytest.mark.parametrize(
+    ("target", "config", "expected"),
+    [
+        ("{deployment: a, service: wrker}", "", "got 'wrker'; did you mean 'worker'?"),
+        ("{deployment: a}", "", "expected a service of deployment 'a': db or worker"),
+        (
+            "{deployment: a, service: db}",
+            ", scale: {x: 2}",
+            "the Compose files have no service 'x'; they have db, worker",
+        ),
+        ("{deployment: a, service: db}", ", tls: true", "tls: StreamFlow's option is not supported yet"),
+        ("{deployment: a, service: db}", ", build: true, noBuild: true", "noBuild: contradicts build"),
+        ("{deployment: a, service: db}", ", verbose: true, projectName: p, scale: {db: 2}", None),
+    ],
+)
+def test_a_compose_project_is_checked_against_its_files(
+    tmp_path: Path, target: str, config: str, expected: str | None
+) -> None:
+    (tmp_path / "c.yaml").write_text(COMPOSE)
+    text = deployments(f"a: {{type: docker-compose, config: {{files: [{tmp_path}/c.yaml]{config}}}}}")
+    text += f"\nbindings: [{{rule: x, target: {target}}}]\n"
+    if expected is None:
+        assert read(text).deployments["a"].options.scale == {"db": 2}
+    else:
+        assert expected in one_problem(text)
+
+
+def test_services_of_a_compose_file_that_only_compose_can_read_are_not_judged() -> None:
+    text = deployments("a: {type: docker-compose, config: {files: [nowhere.yaml]}}")
+    target = read(f"{text}\nbindings: [{{rule: x, target: {{deployment: a, service: any}}}}]\n").bindings[0].targets[0]
+    assert target.service == "any"

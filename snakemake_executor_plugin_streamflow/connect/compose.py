@@ -1,0 +1,117 @@
+"""The containers of a Compose project, here or at the engine of an inner deployment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeployError, SiteError
+from ..model import ComposeOptions, Location
+from .compose_command import compose_command, down_words, environment, project_words, run_compose, up_words
+from .containers import ContainersConnector, undisturbed
+
+PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+NUMBER, ONE_OFF = "com.docker.compose.container-number", "com.docker.compose.oneoff"
+
+
+class ComposeConnector(ContainersConnector):
+    """Brings up a project with the Compose command of this machine; each container is a location."""
+
+    options: ComposeOptions
+    _name: str | None = None
+
+    async def deploy(self) -> None:
+        """Bring the project up, or what is missing of one that this run brought up.
+
+        A project of the same name that somebody else has brought up is left alone: that is an error.
+        """
+        project = await self._project()
+        if self.options.project_name and await self._list({PROJECT: project}, every=True):
+            raise DeployError(
+                f"{self.deployment.name}: project {project!r} has containers already: say `external: true` to use "
+                f"them, remove them with {self._removal(project)}, or choose another projectName"
+            )
+        self.log.debug(f"{self.deployment.name}: compose project {project}")
+        try:
+            await self._compose([*project_words(self.options, project), *up_words(self.options)])
+            if not await self._list({PROJECT: project}, every=False):
+                raise DeployError("no container of it goes on running: a service's command must not end by itself")
+        except BaseException as error:
+            await undisturbed(self._give_up(project))
+            if isinstance(error, DeployError):
+                message = f"{self.deployment.name}: project {project} cannot be brought up:\n{error}"
+                raise DeployError(message, transient=error.transient) from error
+            raise
+
+    async def undeploy(self) -> None:
+        project = await self._project()
+        try:
+            await self._compose(down_words(self.options, project))
+        except SiteError as error:
+            message = f"containers may be left: {error}\nRemove them with {self._removal(project)}"
+            raise DeployError(f"{self.deployment.name}: {message}", transient=error.transient) from error
+
+    async def locations(self, service: str | None) -> Sequence[Location]:
+        name, project = self.deployment.name, await self._project()
+        found = [one for one in await self._list({PROJECT: project}, every=False) if _is_service(one)]
+        if not found:
+            raise DeployError(f"{name}: no container of project {project} is running", transient=True)
+        running = sorted({one["Labels"][SERVICE] for one in found})
+        if service and service not in running:
+            raise DeployError(f"{name} has no service {service!r} that is running; it has {', '.join(running)}")
+        wanted = [one for one in found if service in (None, "", one["Labels"][SERVICE])]
+        return [self._location(one) for one in sorted(wanted, key=_place)]
+
+    def handle(self) -> str:
+        return f"compose project {self._own_name()}"
+
+    def _own_name(self) -> str:
+        if self.options.project_name:
+            return self.options.project_name
+        return f"streamflow-{self.run}-{re.sub('[^a-z0-9_-]', '-', self.deployment.name.lower())}"
+
+    async def _project(self) -> str:
+        """The project's name; that of an external one is, unless it is given, what Compose takes from the files."""
+        if self._name is None:
+            self._name = self._own_name()
+            if self.deployment.external and not self.options.project_name:
+                said = await self._compose([*project_words(self.options, None), "config", "--format", "json"])
+                self._name = str(json.loads(said)["name"])
+        return self._name
+
+    async def _compose(self, words: Sequence[str]) -> str:
+        command = await compose_command()
+        address = (await self._engine.address()).url
+        self.log.debug(f"{self.deployment.name}: {' '.join((*command, *words))}")
+        folder = self.options.project_directory or Path(self.options.files[0]).parent
+        down = "down" in words
+        return await run_compose([*command, *words], environment(address), "/" if down else str(folder))
+
+    async def _give_up(self, project: str) -> None:
+        try:
+            await self._compose(down_words(self.options, project))
+        except SiteError as error:
+            self.log.warning(
+                f"{self.deployment.name}: containers may be left: {error}; remove them with {self._removal(project)}"
+            )
+
+    def _removal(self, project: str) -> str:
+        return self._engine.command(f"compose --project-name {project} down")
+
+    def _location(self, container: dict[str, Any]) -> Location:
+        service, number = container["Labels"][SERVICE], container["Labels"].get(NUMBER, "1")
+        return replace(self._at(f"{self.deployment.name}/{service}/{number}", container), service=service)
+
+
+def _is_service(container: dict[str, Any]) -> bool:
+    labels = container["Labels"]
+    return SERVICE in labels and str(labels.get(ONE_OFF, "False")).lower() != "true"
+
+
+def _place(container: dict[str, Any]) -> tuple[str, int]:
+    labels = container["Labels"]
+    return labels[SERVICE], int(labels.get(NUMBER, 1))
