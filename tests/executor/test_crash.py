@@ -89,7 +89,7 @@ def test_containers_of_a_killed_run_are_taken_down(
     companion = (
         'version: v1.0\nbindings: [{rule: "*", target: {deployment: box}}]\ndeployments:\n'
         f"  box: {{type: docker, config: {{image: '{debian_image}', dockerHost: '{docker_engine.address}', "
-        f"pull: never, volumes: ['{tmp_path}:/probe']}}}}\n"
+        f"pull: never, volume: ['{tmp_path}:{tmp_path}']}}}}\n"
     )
     snakefile = """
     rule one:
