@@ -147,14 +147,16 @@ class Slurm:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         mine = (f"SLURM_CONF={self.top}/etc/slurm.conf".encode(), f"SLURMD_NODENAME=n{i}".encode())
+        steps, rest = [], []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 environment = (folder / "environ").read_bytes().split(b"\0")
                 if all(one in environment for one in mine):
-                    os.kill(int(folder.name), signal.SIGKILL)
-        for step in self._steps(f"n{i}"):
+                    rest.append(int(folder.name))
+                    steps.append(int((folder / "stat").read_text().rpartition(")")[2].split()[1]))
+        for process in (*(set(steps) & set(self._steps())), *rest):  # a step would tell of the end of its job
             with contextlib.suppress(ProcessLookupError):
-                os.kill(step, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
 
     def close(self) -> None:
         """End all jobs and daemons."""
@@ -180,15 +182,14 @@ class Slurm:
             os.environ["SLURM_CONF"] = self._before
         shutil.rmtree(self.top, ignore_errors=True)
 
-    def _steps(self, node: str | None = None) -> list[int]:
-        """Processes of ours that keep jobs, of one node or of all."""
+    def _steps(self) -> list[int]:
+        """Processes of ours that keep jobs."""
         found, mine = [], f"SLURM_CONF={self.top}/etc/slurm.conf".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if (folder / "cmdline").read_bytes().startswith(b"slurmstepd"):
-                    environment = (folder / "environ").read_bytes().split(b"\0")
-                    if mine in environment and (node is None or f"SLURMD_NODENAME={node}".encode() in environment):
-                        found.append(int(folder.name))
+                step = (folder / "cmdline").read_bytes().startswith(b"slurmstepd")
+                if step and mine in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
         return found
 
     def _configure(self) -> None:

@@ -1,0 +1,257 @@
+"""What each queue system is asked, and how its answers are read.
+
+`tests/recorded/slurm` and `sge` were printed by real servers. The others follow the systems' documentation.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_plugin_streamflow.connect.flux import FluxQueue
+from snakemake_executor_plugin_streamflow.connect.htcondor import HtcondorQueue
+from snakemake_executor_plugin_streamflow.connect.lsf import LsfQueue
+from snakemake_executor_plugin_streamflow.connect.oar import OarQueue
+from snakemake_executor_plugin_streamflow.connect.pbs import PbsQueue
+from snakemake_executor_plugin_streamflow.connect.queue import Queue, State, Submission, Wants
+from snakemake_executor_plugin_streamflow.connect.queue_pack import Node
+from snakemake_executor_plugin_streamflow.connect.registry import connector_class
+from snakemake_executor_plugin_streamflow.connect.sge import SgeQueue
+from snakemake_executor_plugin_streamflow.connect.slurm import SlurmQueue
+from snakemake_executor_plugin_streamflow.model.queue_options import (
+    QUEUE_OPTIONS,
+    FluxService,
+    LsfService,
+    OarService,
+    Pack,
+    PbsService,
+    SgeService,
+    SlurmService,
+)
+
+RECORDED = Path(__file__).parents[1] / "recorded"
+QUEUES: dict[str, Queue] = {
+    queue.name: queue
+    for queue in (SlurmQueue(), SgeQueue(), PbsQueue(), LsfQueue(), HtcondorQueue(), FluxQueue(), OarQueue())
+}
+IDS = {
+    "slurm": "1", "sge": "1", "pbs": "1234.pbs-server", "lsf": "1234", "htcondor": "12.0", "flux": "ƒAEHQpyXFR",
+    "oar": "1234",
+}  # fmt: skip
+
+
+def recorded(name: str) -> str:
+    """What a command printed."""
+    return (RECORDED / name).read_text(encoding="utf-8")
+
+
+def job(service: object = None, **wants: object) -> Submission:
+    """A submission."""
+    return Submission("run-1-align-1", "/w/a b/batch", "/w/a b/queue-output", "/w", Wants(**wants), service)  # type: ignore[arg-type]
+
+
+def states(found: dict[str, object]) -> dict[str, str]:
+    """States by id."""
+    return {id: seen.state.name for id, seen in found.items()}  # type: ignore[attr-defined]
+
+
+def test_every_type_has_a_connector_and_options() -> None:
+    assert set(QUEUES) == set(QUEUE_OPTIONS)
+    for name in QUEUES:
+        assert connector_class(name).wrappable
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_the_id_is_read_from_what_the_submit_command_printed(name: str) -> None:
+    noise = "some site's banner: 42 jobs run\n"
+    assert QUEUES[name].submitted(noise + recorded(f"{name}/submitted")) == IDS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in QUEUES if (RECORDED / name / "refused").exists()])
+def test_a_refusal_holds_no_id(name: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        QUEUES[name].submitted(recorded(f"{name}/refused"))
+    assert not QUEUES[name].may_pass(recorded(f"{name}/refused"))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "expected"),
+    [
+        (
+            "slurm", "status",
+            {"1": "ENDED", "2": "ENDED", "3": "ENDED", "4": "PENDING", "5": "OUT_OF_MEMORY", "6": "TIMED_OUT",
+             "7": "NODE_FAILED", "8": "CANCELLED"},
+        ),
+        ("sge", "status", {"1": "RUNNING", "6": "RUNNING", "5": "REFUSED", "4": "PENDING"}),
+        (
+            "pbs", "status-professional",
+            {"1.pbs-server": "PENDING", "2.pbs-server": "RUNNING", "3.pbs-server": "ENDED",
+             "4.pbs-server": "TIMED_OUT", "5.pbs-server": "CANCELLED", "6.pbs-server": "CANCELLED",
+             "7.pbs-server": "OUT_OF_MEMORY"},
+        ),
+        (
+            "pbs", "status-torque",
+            {"1.torque": "PENDING", "2.torque": "ENDED", "3.torque": "TIMED_OUT", "4.torque": "TIMED_OUT"},
+        ),
+        (
+            "lsf", "status",
+            {"1": "PENDING", "2": "RUNNING", "3": "ENDED", "4": "ENDED", "5": "TIMED_OUT", "6": "OUT_OF_MEMORY",
+             "7": "CANCELLED", "8": "PREEMPTED", "9": "RUNNING", "10": "NODE_FAILED"},
+        ),
+        (
+            "htcondor", "status",
+            {"1.0": "PENDING", "2.0": "RUNNING", "3.0": "OUT_OF_MEMORY", "4.0": "TIMED_OUT", "5.0": "PREEMPTED",
+             "6.0": "REFUSED"},
+        ),
+        (
+            "flux", "status",
+            {"ƒ1": "PENDING", "ƒ2": "RUNNING", "ƒ3": "ENDED", "ƒ4": "ENDED", "ƒ5": "TIMED_OUT", "ƒ6": "CANCELLED",
+             "ƒ7": "NODE_FAILED"},
+        ),
+        ("oar", "status", {"1": "PENDING", "2": "RUNNING"}),
+    ],
+)  # fmt: skip
+def test_states_are_read(name: str, file: str, expected: dict[str, str]) -> None:
+    assert states(QUEUES[name].states(recorded(f"{name}/{file}"))) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sge", {"2": "ENDED", "3": "TIMED_OUT", "6": "CANCELLED"}),
+        ("htcondor", {"7.0": "ENDED", "8.0": "CANCELLED"}),
+        ("oar", {"3": "ENDED", "4": "TIMED_OUT", "5": "PREEMPTED"}),
+    ],
+)
+def test_the_past_is_read(name: str, expected: dict[str, str]) -> None:
+    assert QUEUES[name].history(list(expected))
+    assert states(QUEUES[name].past(recorded(f"{name}/history"))) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs", "lsf"])
+def test_what_a_queue_prints_for_a_job_tells_of_its_time_limit(name: str) -> None:
+    assert QUEUES[name].explained(recorded(f"{name}/limit-output")) is State.TIMED_OUT
+    assert QUEUES[name].explained("a plain error") is None
+
+
+@pytest.mark.parametrize("file", ["pbs/unknown", "lsf/unknown", "sge/cancel-unknown"])
+def test_jobs_that_the_queue_no_longer_knows_are_no_error(file: str) -> None:
+    assert QUEUES[file.split("/")[0]].knows_none(recorded(file))
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_commands_are_shell_text_and_name_every_job(name: str) -> None:
+    queue = QUEUES[name]
+    ids = [IDS[name], IDS[name].replace("1", "7")]
+    texts = [queue.submit(job()), queue.cancel(ids), queue.status(ids), queue.history(ids) or "true"]
+    texts += [
+        queue.submit(job(threads=4, mem_mb=2000, runtime_min=90, nodes=2, gpus=1, partition="it's", account="a b"))
+    ]
+    for text in texts:
+        done = subprocess.run(["sh", "-n", "-c", f"{queue.prelude}\n{text}"], capture_output=True, text=True)
+        assert done.returncode == 0, (text, done.stderr)
+    assert all(one in queue.cancel(ids) for one in ids)
+    assert "'/w/a b/batch'" in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "wants", "expected"),
+    [
+        (
+            "slurm",
+            SlurmService(partition="main", mem="1G", exclusive="true", cpus_per_task=2, extra="--comment=x"),
+            {"mem_mb": 500, "runtime_min": 90, "partition": "short", "gpus": 2, "gpu_model": "a100", "extra": "-x n1"},
+            "sbatch --parsable --no-requeue --job-name=run-1-align-1 --output='/w/a b/queue-output' --cpus-per-task=2 "
+            "--exclusive --partition=short --mem=500M --time=90 --gpus=a100:2 --comment=x -x n1 '/w/a b/batch'",
+        ),
+        (
+            "sge",
+            SgeService(queue="all.q", parallel_environment="mpi"),
+            {"threads": 4, "mem_mb": 2000, "runtime_min": 90, "account": "p"},
+            "qsub -terse -N sf-run-1-align-1 -o '/w/a b/queue-output' -j y -r n -S /bin/sh -V -q all.q -P p -pe mpi 4 "
+            "-l h_rt=1:30:00,h_vmem=500M -wd /w '/w/a b/batch'",
+        ),
+        (
+            "pbs",
+            PbsService(destination="long", resources={"arch": "x86"}),
+            {"runtime_min": 5},
+            "qsub -N f-run-1-align-1 -o '/w/a b/queue-output' -j oe -r n -q long -l arch=x86 -l walltime=0:05:00 "
+            "'/w/a b/batch'",
+        ),
+        (
+            "pbs",
+            PbsService(),
+            {"threads": 4, "mem_mb": 100, "nodes": 2, "tasks": 4},
+            "if [ \"$pro\" ]; then qsub -N f-run-1-align-1 -o '/w/a b/queue-output' -j oe -r n "
+            "-l select=2:ncpus=8:mem=100mb:mpiprocs=2 '/w/a b/batch'; else qsub -N f-run-1-align-1 "
+            "-o '/w/a b/queue-output' -j oe -r n -l nodes=2:ppn=8 -l mem=100mb '/w/a b/batch'; fi",
+        ),
+        (
+            "lsf",
+            LsfService(queue="normal"),
+            {"threads": 4, "mem_mb": 2000, "runtime_min": 90},
+            "bsub -J sf-run-1-align-1 -o '/w/a b/queue-output' -cwd /w -rn -q normal -W 90 -n 4 -M 2000MB "
+            "-R 'span[hosts=1]' -R 'rusage[mem=2000MB]' <'/w/a b/batch'",
+        ),
+        (
+            "flux",
+            FluxService(queue="batch", setattr={"a.b": "1"}, rlimit=("core", "-*")),
+            {"threads": 4, "runtime_min": 90},
+            "flux submit --job-name=sf-run-1-align-1 --output='/w/a b/queue-output' --queue=batch --rlimit=core "
+            "--rlimit='-*' --setattr=a.b=1 --time-limit=90m --cores-per-task=4 sh '/w/a b/batch'",
+        ),
+        (
+            "oar",
+            OarService(type="besteffort"),
+            {"threads": 4, "runtime_min": 90},
+            "oarsub -n sf-run-1-align-1 -O '/w/a b/queue-output' -E '/w/a b/queue-output' -d /w -t besteffort "
+            "-l /nodes=1/core=4,walltime=1:30:00 'sh '\"'\"'/w/a b/batch'\"'\"''",
+        ),
+    ],
+)
+def test_resources_become_options(name: str, service: object, wants: dict[str, object], expected: str) -> None:
+    assert QUEUES[name].submit(job(service, **wants)) == expected
+
+
+def test_htcondor_is_given_a_description() -> None:
+    text = HtcondorQueue().submit(job(threads=4, mem_mb=2000, runtime_min=90))
+    assert text.startswith("condor_submit -terse - <<'SUBMIT'\n")
+    for line in ("request_cpus = 4", "request_memory = 2000MB", "allowed_execute_duration = 5400", "queue"):
+        assert f"\n{line}\n" in text
+
+
+def test_slurm_names_clusters_where_the_id_does() -> None:
+    queue = SlurmQueue()
+    assert queue.submitted("17;fast\n") == "17;fast"
+    assert queue.cancel(["1", "17;fast"]) == "scancel 1 && scancel --clusters=fast 17"
+    said = "CLUSTER: fast\n17|RUNNING|None\n"
+    assert states(queue.states(said)) == {"17;fast": "RUNNING"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("said", "nodes"),
+    [
+        ("8|500M|n[1-2]\nn1\nn2\n", [Node("n1", 4, 500 << 20), Node("n2", 4, 500 << 20)]),
+        ("4|2Gc|n1\nn1\n", [Node("n1", 4, 8 << 30)]),
+        ("4|0|n1\nn1\n", [Node("n1", 4, None)]),
+        ("no 17\n", []),
+        ("", []),
+    ],
+)
+def test_the_nodes_of_a_slurm_allocation_are_read(said: str, nodes: list[Node]) -> None:
+    assert SlurmQueue().nodes(said) == nodes
+
+
+def test_a_whole_node_is_asked_for_unless_cores_are_given() -> None:
+    assert SlurmQueue().whole(Pack(nodes=2)).extra == "--exclusive --mem=0"
+    assert SlurmQueue().whole(Pack(cores=4, memory=10**9)).extra == ""
+
+
+def test_resources_have_snakemakes_names() -> None:
+    wants = Wants.of(
+        {"runtime": 5, "slurm_partition": "a", "partition": "b", "gpu": 1, "threads": 2, "mpi": "srun"}, "slurm"
+    )
+    assert wants == Wants(threads=2, runtime_min=5, partition="a", gpus=1)
+    assert Wants.of({"queue": "q", "slurm_partition": "a"}, "lsf") == Wants(partition="q")
