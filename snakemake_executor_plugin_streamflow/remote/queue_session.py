@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -244,20 +244,25 @@ class QueueSession:
             tracked.requeued = True
         elif answer.kind == "E":
             try:
-                lines = answer.lines
-                lines.index(".")
-                tracked.found_end(parse_end(lines[0], out.spec.outputs), now)
+                end = answer.lines.index(".")
+                tracked.found_end(parse_end(answer.lines[0], out.spec.outputs), now)
+                self._explain(tracked, answer.lines[end + 1 :])
             except (ValueError, IndexError):
                 self._fail(out, JobLost(f"{self.location}: job {answer.job}: its exit file is damaged: {answer.lines}"))
             if tracked.undecided:
                 self._ask_now.set()
         else:
             owner, *said = answer.lines or ("",)
-            tracked.id, tracked.said = owner or tracked.id, "\n".join(said)
-            state = self._profile.queue.explained(tracked.said)
-            if state is not None and (tracked.missing or tracked.seen.state is State.ENDED):
-                tracked.hear(Seen(state, said[-1].strip()), now)
+            tracked.id = owner or tracked.id
+            self._explain(tracked, said)
         return answer.kind != "N"
+
+    def _explain(self, tracked: Tracked, said: Sequence[str]) -> None:
+        """Take what the queue printed for a job; it may tell why the job ended."""
+        tracked.said = "\n".join(said)
+        state = self._profile.queue.explained(tracked.said)
+        if state is not None and (not tracked.seen.state.final or tracked.seen.state is State.ENDED):
+            tracked.hear(Seen(state, said[-1].strip()), self._now())
 
     def _decide(self) -> None:
         """Report the jobs whose end is known."""

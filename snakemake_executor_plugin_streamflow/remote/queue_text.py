@@ -53,9 +53,9 @@ sf_put() { d=$j/$1
 
 _LOOK = """
 sf_end() { if [ -e "../$1/requeued" ]; then printf '=R %s\\n=\\n' "$1"
-  elif [ -s "../$1/exit" ]; then printf '=E %s\\n' "$1"; cat "../$1/exit"; echo =
-  else printf '=N %s\\n%s\\n' "$1" "$(readlink "../$1/owner")"; tail -n 5 "../$1/queue-output" 2>/dev/null
-    echo =; fi; }
+  elif read -r e 2>/dev/null <"../$1/exit"; then printf '=E %s\\n' "$1"; cat "../$1/exit"; sf_said "$1" "$e"
+  else printf '=N %s\\n%s\\n' "$1" "$(readlink "../$1/owner")"; sf_said "$1"; fi; }
+sf_said() { case $2 in "0 "*) ;; *) tail -n 5 "../$1/queue-output" 2>/dev/null;; esac; echo =; }
 cd {mailbox} || exit 3
 set -- *; [ ! -e "$1" ] || { for i; do sf_end "$i"; done; rm -f -- "$@"; }
 """

@@ -19,7 +19,8 @@ from .reading import bindings, deployments, problems, read
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "companion-file.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+QUEUES = (ROOT / "docs" / "queues.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE + QUEUES, re.MULTILINE | re.DOTALL)
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 

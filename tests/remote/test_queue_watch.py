@@ -10,7 +10,7 @@ from snakemake_executor_plugin_streamflow.remote.job import JobEnd
 from snakemake_executor_plugin_streamflow.remote.queue_watch import FILE_S, SAY_S, SIGNALLED_S, VISIBLE_S, Tracked
 
 
-def tracked(*events: Seen | None | JobEnd, at: float = 0.0) -> Tracked:
+def tracked(*events: Seen | JobEnd | None, at: float = 0.0) -> Tracked:
     """A job that was submitted at 0; the events come at `at`."""
     job = Tracked("17", 0.0)
     for event in events:
