@@ -7,6 +7,8 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .connect.reattach import Reattached
@@ -16,6 +18,7 @@ from .jobs import Output, Task
 from .journal import DeploymentRecord, State, TaskRecord
 from .journal.alive import is_alive
 from .remote.job import JobSpec, render
+from .remote.leftovers import BESIDE
 from .remote.quote import quote
 from .site import Site
 
@@ -111,8 +114,9 @@ class Earlier:
 def _remove_partial(here: Path) -> None:
     """Remove what transfers to the working directory have not finished."""
     for folder, folders, names in os.walk(here):
-        partial = [name for name in (*folders, *names) if name.startswith(".sf-")]
+        partial = [name for name in (*folders, *names) if fnmatchcase(name, BESIDE)]
         folders[:] = [name for name in folders if name not in (".snakemake", *partial)]
         for name in partial:
             path = Path(folder, name)
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

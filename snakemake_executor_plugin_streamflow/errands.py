@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -143,7 +144,7 @@ class Errands:
 def _link(source: Path, target: Path) -> None:
     """Make `target` the same files as `source`: hard links where possible, else copies. Blocks."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.parent / f".sf-{os.getpid()}-{time.monotonic_ns():x}"
+    beside = target.parent / f".sf-{secrets.token_hex(6)}"
     try:
         if source.is_dir():
             shutil.copytree(source, beside, symlinks=True, copy_function=_link_file)

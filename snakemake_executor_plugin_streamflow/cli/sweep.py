@@ -73,7 +73,7 @@ class Sweep:
     async def home(self, here: Path) -> None:
         """Remove half-finished transfers in the working directory."""
         inside = (here / folder for folder in self._folders if not folder.startswith("/"))
-        self.left.home.extend(str(path) for folder in inside for path in folder.glob(f"{leftovers.BESIDE}*"))
+        self.left.home.extend(str(path) for folder in inside for path in folder.glob(leftovers.BESIDE))
         if not self._dry:
             await self._reach.home.remove(self.left.home)
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..model import OPTIONS, Deployment, FilesystemSpec, Limits, Wraps
+from ..model import CONTROLLER, OPTIONS, Deployment, FilesystemSpec, Limits, Wraps
 from .foreign import TYPES_NOT_YET
 from .nodes import Document
 from .options import check_options, services_of
@@ -35,6 +35,10 @@ def read_deployments(document: Document, reader: Reader, file: CompanionSection)
                 document.problem(node.key_place(name), "given in deployments too")
             elif not NAME.fullmatch(name) and node:
                 document.problem(node.key_place(name), "expected a name of letters, digits, '.', '_' and '-'")
+            elif name == CONTROLLER and node:
+                document.problem(
+                    node.key_place(name), "this name means the machine that Snakemake runs on: give it another one"
+                )
             section = sections.get(name)
             found[name] = Declared(section, _options(reader, section)) if section else None
     _check_wraps(reader, found)

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args, get_origin
 
-from ..model import OPTIONS
+from ..model import CONTROLLER, OPTIONS
 from .deployments import NAME
 from .foreign import IGNORED_OPTIONS, IGNORED_SECTIONS
 from .reader import SIZE, Key, Meta, keys, members
@@ -136,7 +136,7 @@ def _mapping(hint: Any, meta: Meta, definitions: Schema) -> Schema:
     else:
         schema["additionalProperties"] = _value(element, {}, definitions)
     if element is DeploymentSection:
-        schema["propertyNames"] = {"pattern": f"^{NAME.pattern}$"}
+        schema["propertyNames"] = {"pattern": f"^{NAME.pattern}$", "not": {"const": CONTROLLER}}
     pairs = {"type": "array", "items": {"type": "string", "pattern": "="}}
     return {"anyOf": [schema, pairs]} if meta.get("pairs") else schema
 

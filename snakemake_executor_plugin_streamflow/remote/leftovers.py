@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from .quote import quote, words
 
-BESIDE = ".sf-"
-"""How the names begin of what is written beside its final name."""
+BESIDE = ".sf-" + 12 * "[0-9a-f]" + "*"
+"""Pattern of the names of what is written beside its final name; so exact, because files of the user lie there too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def look(folders: Iterable[str]) -> str:
         folders: where files may have been on their way to; relative or absolute.
     """
     listing = "\n".join(
-        f'for f in {quote(folder)}/{BESIDE}*; do [ ! -e "$f" ] || printf "B %s\\0" "$f"; done'
+        f'for f in {quote(folder)}/{BESIDE}; do [ ! -e "$f" ] || printf "B %s\\0" "$f"; done'
         for folder in sorted(set(folders))
     )
     return f"""{{{_RUNS}

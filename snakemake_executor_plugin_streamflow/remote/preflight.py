@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..errors import DeployError
+from .leftovers import BESIDE
 from .quote import quote, words
 
 REQUIRED = (
@@ -78,7 +79,8 @@ def sweep(runs: Iterable[str], spare: Iterable[str] = (), done: Iterable[str] = 
     """Return shell text that ends jobs of all but some runs in the present job folder, and prints the name of each.
 
     A process is touched only when its environment says that it belongs to that job directory: process ids are used
-    again, and hosts may share the folder. Directories of jobs that ended a week ago are removed.
+    again, and hosts may share the folder. Directories of jobs that ended a week ago are removed, and half-finished
+    transfers in which nothing has changed for a day: the connection broke, and nobody could remove them.
 
     Args:
         runs: their jobs go on.
@@ -86,10 +88,11 @@ def sweep(runs: Iterable[str], spare: Iterable[str] = (), done: Iterable[str] = 
         done: jobs whose directories are removed: all is known of them.
         deep: remove half-finished transfers, too; nothing may be on its way.
     """
-    partial = "rm -rf ../in/*\n(cd ../.. && find . -name '.sf-*' -prune -exec rm -rf {} +)\n" if deep else ""
+    partial = f"rm -rf ../in/*\n(cd ../.. && find . -name '{BESIDE}' -prune -exec rm -rf {{}} +)\n" if deep else ""
     return f"""
 cd .streamflow/jobs 2>/dev/null || exit 0
 {partial}rm -rf {words(["./-", *(f"./{job}" for job in done)])}
+for t in ../in/*; do [ "$(find "$t" -mtime -1 2>/dev/null | head -n 1)" ] || rm -rf "$t"; done
 for d in *; do
   case $d in {"|".join([*(f"{quote(run)}-*" for run in runs), *map(quote, spare)])}) continue;; esac
   if [ -s "$d/exit" ]; then find "$d" -prune -type d -mtime +7 -exec rm -rf {{}} +; continue; fi

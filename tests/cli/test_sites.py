@@ -142,9 +142,9 @@ def test_what_a_killed_run_left_is_cleaned_up(
     assert "died" in cli(work, "status").text
 
     # what transfers leave behind when nobody ends them, a file of the user's, and a job that failed
-    ssh_hosts.run(1, "cd /root/cli; mkdir -p .streamflow/in/0a1b; echo x > in/.sf-00ff; echo x > in/mine")
+    ssh_hosts.run(1, "cd /root/cli; mkdir -p .streamflow/in/0a1b; echo x > in/.sf-0123456789ab; echo x > in/mine")
     ssh_hosts.run(1, "cd /root/cli/.streamflow/jobs; mkdir failed-1; echo why > failed-1/stderr")
-    (work / "in" / ".sf-aa00").mkdir()
+    (work / "in" / ".sf-aabbccddeeff").mkdir()
     with journal_of(work) as journal:
         (dead,) = journal.runs()
         journal.add_task("failed-1", run=dead.id, job="failed-1", rule="far", outputs=["far"])
@@ -155,7 +155,7 @@ def test_what_a_killed_run_left_is_cleaned_up(
         "running": [job],
         "queued": [],
         "ended": [],
-        "transfers": ["0a1b", "in/.sf-00ff"],
+        "transfers": ["0a1b", "in/.sf-0123456789ab"],
     }
     assert len(processes(f"sleep\0{SECONDS}")) == 2
     said = cli(work, "cleanup")

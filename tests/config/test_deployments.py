@@ -57,6 +57,10 @@ def test_names_with_underscores_are_accepted() -> None:
     assert (options.max_connections, options.ssh_key) == (2, "/k")
 
 
+def test_the_name_of_the_controller_is_taken() -> None:
+    assert "the machine that Snakemake runs on" in one_problem(deployments("controller: {type: local, workdir: /w}"))
+
+
 def test_both_forms_of_a_name_at_once_are_a_mistake() -> None:
     text = deployments("a: {type: ssh, config: {nodes: [h], ssh_key: /k, sshKey: /k}}")
     assert one_problem(text).endswith("a.config.ssh_key: given twice, also as sshKey")
