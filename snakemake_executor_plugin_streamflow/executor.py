@@ -119,15 +119,25 @@ class Executor(RealExecutor):
             self._driver.discard(sorted(gone))
 
     def cancel(self) -> None:
-        self._stop()
+        def wait(*_: object) -> None:
+            self.logger.warning(f"Jobs at sites are being ended: this takes at most {_STOP_S + 3:.0f} s.")
+
+        before = {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._stop()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def shutdown(self) -> None:
         if self._driver is not None:
             self._discard()
             self._driver.finish()
-        if self._floating:
-            self._bring_targets_home()
-        self._stop()
+        try:
+            if self._floating:
+                self._bring_targets_home()
+        finally:
+            self._stop()
 
     @property
     def cores(self) -> Any:
@@ -148,7 +158,13 @@ class Executor(RealExecutor):
         return SharedFSUsage.INPUT_OUTPUT not in self.workflow.storage_settings.shared_fs_usage
 
     def _bring_targets_home(self) -> None:
-        """Bring home final targets that an earlier run, or a failure, has left at sites."""
+        """Bring home final targets that an earlier run, or a failure, has left at sites.
+
+        Raises:
+            WorkflowError: one of them did not arrive.
+        """
+        from snakemake_interface_common.exceptions import WorkflowError
+
         from .errors import SiteError
         from .jobs import floats, name_of
         from .model import is_address
@@ -162,7 +178,9 @@ class Executor(RealExecutor):
         try:
             engine.wait(engine.errands.bring_home([engine.files.canonical(path) for path in paths]))
         except SiteError as error:
-            self.logger.warning(f"Not all final targets could be brought home: {error}")
+            raise WorkflowError(
+                f"Not all final targets could be brought home: {error}\nRun again: what is lost is made anew."
+            ) from None
 
     def _started(self) -> tuple[Driver, Translator]:
         if self._driver is None:

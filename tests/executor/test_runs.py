@@ -71,6 +71,9 @@ def test_a_signal_ends_the_jobs_at_the_sites(tmp_path: Path, number: signal.Sign
         assert len(processes(marker)) >= 2, log.read_text()
         began = time.monotonic()
         process.send_signal(number)
+        wait_until(lambda: "Terminating" in log.read_text())
+        time.sleep(0.2)
+        process.send_signal(number)  # somebody is impatient
         code = process.wait(15)
         took = time.monotonic() - began
         assert code != 0

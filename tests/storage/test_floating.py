@@ -72,6 +72,17 @@ def test_final_targets_may_be_left_where_they_are(tmp_path: Path) -> None:
     assert (run.work / "out/b.txt").read_text().strip() == "400000"
 
 
+def test_final_targets_that_are_lost_are_told_and_made_anew(tmp_path: Path) -> None:
+    run = floating(tmp_path, CHAIN, "--streamflow-leave-targets", prepare=sources)
+    shutil.rmtree(run.sites / "two/out")
+    told = once_more(tmp_path, code=1)
+    assert "out/a.txt" in told.text
+    assert "Run again" in told.text
+    assert "Traceback" not in told.text
+    assert once_more(tmp_path).jobs("one") == 0
+    assert (run.work / "out/a.txt").read_text().strip() == "400000"
+
+
 def test_what_marks_on_outputs_ask_for_happens_where_they_are(tmp_path: Path) -> None:
     digest = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"  # of "hello\n"
     run = floating(
