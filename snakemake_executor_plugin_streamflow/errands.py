@@ -7,20 +7,25 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from .errors import DataLost, SiteError, TransferError
 from .files import STAMP, Files, State
-from .locate import Locator
+from .locate import Locator, Side
 from .model import CONTROLLER
 from .move.mover import Mover
 from .removals import Removals
 from .sites import Sites
 
 _TRIES = 3
+_GATHER_S = 0.005
+"""How long a file that is fetched waits for others."""
+
+Wanted = tuple[Path, asyncio.Future[None]]
+"""Where a file is to appear, and what tells that it has."""
 
 
 class Errands:
@@ -31,6 +36,8 @@ class Errands:
         self._sites, self._removals = sites, removals
         self._coming: dict[str, asyncio.Task[int]] = {}
         self._spared: set[str] = set()
+        self._wanted: dict[str, Wanted] = {}
+        self._copying: set[asyncio.Task[None]] = set()
 
     async def bring_home(self, paths: Sequence[str]) -> int:
         """Bring files to their plain paths in the working directory; return the bytes that moved.
@@ -65,15 +72,60 @@ class Errands:
             return
         for attempt in range(_TRIES):
             try:
-                source = await self._locator.source(path)
-                items = await self._locator.read(source, {path: str(target)})
-                await self._mover.move(source.store, self._files.home, [item for _, item in items])
+                await self._copy(path, target)
                 break
             except SiteError as error:
                 if not error.transient or attempt == _TRIES - 1:
                     raise
                 await asyncio.sleep(0.5 * 2**attempt)
         _stamp(target, state)
+
+    async def _copy(self, path: str, target: Path) -> None:
+        """Copy a file from wherever it is; what is asked for at the same time is looked at in one round trip."""
+        loop = asyncio.get_running_loop()
+        if path not in self._wanted:
+            if not self._wanted:
+                self._copying.add(task := loop.create_task(self._copy_wanted()))
+                task.add_done_callback(self._copying.discard)
+            self._wanted[path] = target, loop.create_future()
+        await asyncio.shield(self._wanted[path][1])
+
+    async def _copy_wanted(self) -> None:
+        await asyncio.sleep(_GATHER_S)
+        wanted, self._wanted = self._wanted, {}
+        by_source: dict[str, tuple[Side, dict[str, Wanted]]] = {}
+        try:
+            for path, (target, arrived) in wanted.items():
+                try:
+                    source = await self._locator.source(path)
+                except SiteError as error:
+                    _fail(arrived, error)
+                else:
+                    by_source.setdefault(source.filesystem, (source, {}))[1][path] = target, arrived
+            await asyncio.gather(*(self._copy_from(source, some) for source, some in by_source.values()))
+        finally:
+            for _, arrived in wanted.values():
+                arrived.cancel()  # those that have a result keep it
+
+    async def _copy_from(self, source: Side, wanted: Mapping[str, Wanted]) -> None:
+        try:
+            items = await self._locator.read(source, {path: str(target) for path, (target, _) in wanted.items()})
+        except SiteError as error:
+            if len(wanted) == 1 or error.transient:
+                for _, arrived in wanted.values():
+                    _fail(arrived, error)
+            else:  # one that is lost must not fail the others
+                for path, one in wanted.items():
+                    await self._copy_from(source, {path: one})
+            return
+        moves = (self._mover.move(source.store, self._files.home, [item]) for _, item in items)
+        results = await asyncio.gather(*moves, return_exceptions=True)
+        for (path, _), result in zip(items, results, strict=True):
+            arrived = wanted[path][1]
+            if isinstance(result, BaseException):
+                _fail(arrived, result)
+            else:
+                arrived.set_result(None)
 
     async def store(self, source: Path, path: str) -> None:
         """Keep a file or directory that was made on this machine as the present version of `path`.
@@ -139,6 +191,11 @@ class Errands:
         self._files.ledger.drop_path(path)
         if path not in ("", ".") and not path.startswith(".."):
             await self._files.home.remove([path])
+
+
+def _fail(arrived: asyncio.Future[None], error: BaseException) -> None:
+    arrived.set_exception(error)
+    arrived.exception()  # somebody may have stopped waiting for it
 
 
 def _link(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Files:
     """
 
     def __init__(self, here: Path, ledger: Ledger) -> None:
-        self.here = here
+        self.here, self._top = here, str(here)
+        self._indexed, self._index = -1, defaultdict[str, set[str]](set)
         self.home = Here(CONTROLLER, here)
         self.ledger = ledger
         self.removed: set[str] = set()
@@ -72,15 +74,30 @@ class Files:
             return None
         replicas = self.ledger.replicas(path)
         with suppress(OSError):
-            info = os.stat(self.here / path)
-            mine = next((replica for replica in replicas if replica.filesystem == CONTROLLER), None)
-            if not replicas or mine is not None or info.st_mtime_ns > replicas[0].made_ns:
+            info = os.stat(os.path.join(self._top, path))
+            if not replicas or self.ledger.get(path, CONTROLLER) is not None or info.st_mtime_ns > replicas[0].made_ns:
                 return self._own(path, info)
         others = [replica for replica in replicas if replica.filesystem != CONTROLLER]
         if not others:
             return None
         one = others[0]
         return State(one.directory, 0 if one.directory else one.size_b, one.made_ns or one.mtime_ns)
+
+    def names(self, folder: str) -> set[str]:
+        """Return the names of all that is directly in a folder now, at whatever site; `folder` is canonical or ""."""
+        if self._indexed != self.ledger.revision:
+            self._indexed, self._index = self.ledger.revision, defaultdict(set)
+            for path in self.ledger.paths():
+                above, _, name = path.rpartition("/")
+                self._index[above].add(name)
+        found = {name for name in self._index.get(folder, ()) if self.state(os.path.join(folder, name)) is not None}
+        with suppress(OSError), os.scandir(os.path.join(self._top, folder)) as entries:
+            found.update(
+                entry.name
+                for entry in entries
+                if not entry.is_symlink() or self.state(os.path.join(folder, entry.name)) is not None
+            )
+        return found - {path.removeprefix(f"{folder}/") for path in self.doubtful}
 
     def _own(self, path: str, info: os.stat_result) -> State:
         if not stat.S_ISDIR(info.st_mode):

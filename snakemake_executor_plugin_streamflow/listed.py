@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,12 @@ class Listed:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._paths))
+
+    def __bool__(self) -> bool:
+        return bool(self._paths)
 
     def __contains__(self, path: str) -> bool:
         return path in self._paths

@@ -17,10 +17,9 @@ def why_invalid(query: str) -> str | None:
     """Return what is wrong with a query, with or without wildcards; None when nothing is."""
     if not query.startswith(SCHEME):
         return f"expected {SCHEME}DEPLOYMENT/absolute/path"
-    plain = WILDCARD_REGEX.sub("w", query.removeprefix(SCHEME))
-    if not plain.strip("/"):
+    if not query.removeprefix(SCHEME).strip("/"):
         return "expected a path"
-    if "\0" in plain:
+    if "\0" in query:
         return "expected a path without NUL"
     return None
 
@@ -59,4 +58,6 @@ def local_suffix(query: str) -> str:
         return f"@at/{query.removeprefix(SCHEME)}"
     if path.startswith("/"):
         return f"@root{posixpath.normpath(path)}"
+    if ".." not in path:
+        return path
     return "/".join("@up" if part == ".." else part for part in path.split("/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,12 +12,24 @@ _STAMP = ".snakemake_timestamp"
 """What Snakemake puts into directories that rules make: its time is theirs."""
 
 
+def copies(folder: Path) -> list[str]:
+    """Return the names of all local copies directly in a folder."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def modified(path: Path) -> float | None:
     """Return the time that Snakemake sees, seconds since 1970; None when there is nothing."""
-    for one in (path / _STAMP, path):
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    if stat.S_ISDIR(info.st_mode):
         with suppress(OSError):
-            return os.stat(one).st_mtime
-    return None
+            return os.stat(path / _STAMP).st_mtime
+    return info.st_mtime
 
 
 def discard(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 from collections.abc import Coroutine, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,10 +27,11 @@ from snakemake_interface_storage_plugins.storage_provider import (
 )
 
 from .address import PLAIN, SCHEME, local_suffix, of_plain_path, plain_path, why_invalid
-from .copies import discard, modified
+from .copies import copies, discard, modified
 
 if TYPE_CHECKING:
     from snakemake_executor_plugin_streamflow.engine import Engine
+    from snakemake_executor_plugin_streamflow.listed import Listed
 
     from .kinds import Kind, Look
 
@@ -73,6 +75,11 @@ class StorageProvider(StorageProviderBase):
             self._engine = engine(getattr(self.settings, "file", None), self.logger)
         return self._engine
 
+    @cached_property
+    def listed(self) -> Listed:
+        """Directories that input functions may list."""
+        return self.engine.files.listed
+
     @classmethod
     def example_queries(cls) -> list[ExampleQuery]:
         return [
@@ -113,6 +120,8 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     """
 
     _kind: Kind | None = None
+    _path_of: str | None = None
+    _path: Path
 
     @property
     def kind(self) -> Kind:
@@ -139,30 +148,62 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
 
     def retrieve_listed(self) -> None:
         """Retrieve a directory that a checkpoint has made: input functions list it, in later runs, too."""
-        self.provider.engine.files.listed.add(self.kind.path)
+        self.provider.listed.add(self.kind.path)
         self.retrieve_object()
 
     def local_suffix(self) -> str:
         return local_suffix(str(self.query))
 
+    def local_path(self) -> Path:
+        # Asked many times for each of many files; Snakemake may change the query of a copy of this object.
+        if self._overwrite_local_path is not None:
+            return Path(self._overwrite_local_path)
+        if self._path_of != self.query:
+            self._path_of = self.query
+            self._path = Path(f"{self.provider.local_prefix}/{local_suffix(str(self.query))}")
+        return self._path
+
+    def cache_key(self, local_suffix: str | None = None) -> str:
+        return str(self.local_path()) if local_suffix is None else super().cache_key(local_suffix)
+
     def cleanup(self) -> None:
         """Do nothing: Snakemake itself removes the local copy."""
 
-    def get_inventory_parent(self) -> str | None:
-        return str(self.cache_key(self.local_suffix().rpartition("/")[0]))
+    def get_inventory_parent(self) -> str:
+        return self.cache_key().rpartition("/")[0]
 
     async def inventory(self, cache: IOCacheStorageInterface) -> None:
         self.provider.cache = cache
         key = self.cache_key()
         if key in cache.exists_in_storage:
             return
+        if plain_path(self.query) is not None:
+            await self._look_around(cache)
+            return
         look = await self._look()
-        if look is not None and (modified(local := self._local()) or look.mtime) < look.mtime:
-            discard(local)  # left by a run that was killed: Snakemake would take its time for that of the file
         cache.exists_in_storage[key] = look is not None
         if look is not None:
             cache.mtime[key] = Mtime(storage=look.mtime)
             cache.size[key] = look.size_b
+
+    async def _look_around(self, cache: IOCacheStorageInterface) -> None:
+        """Tell what there is in the folder of a file of the workflow."""
+        parent, folder = self.get_inventory_parent(), self.kind.path.rpartition("/")[0]
+        if parent in cache.exists_in_storage.has_inventory:
+            return
+        files = self.provider.engine.files
+        for name in files.names(folder):
+            cache.exists_in_storage[f"{parent}/{name}"] = True
+        cache.exists_in_storage.has_inventory.add(parent)
+        query = str(self.query).rpartition("/")[0]
+        for name in await asyncio.to_thread(copies, Path(parent)):
+            one = self.provider.object(f"{query}/{name}")
+            look = one.kind.known()
+            if look is not None and (modified(one.local_path()) or look.mtime) < look.mtime:
+                discard(one.local_path())  # left by a run that was killed: its time would count as that of the file
+        for path in self.provider.listed:
+            if path.rpartition("/")[0] == folder:
+                await self.provider.object(f"{query}/{path.rpartition('/')[2]}").managed_exists()
 
     def exists(self) -> bool:
         return self._seen() is not None
@@ -230,7 +271,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     def _store(self) -> Coroutine[Any, Any, None]:
         local = self._copy()
         if local.is_dir() and plain_path(self.query) is not None:
-            self.provider.engine.files.listed.add(self.kind.path)  # maybe a checkpoint made it; a copy costs nothing
+            self.provider.listed.add(self.kind.path)  # maybe a checkpoint made it; a copy costs nothing
         return self.kind.store(local)
 
     def _copy(self) -> Path:
@@ -261,7 +302,8 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     @property
     def _is_listed(self) -> bool:
         """Whether input functions may list it, so that there is always a copy here."""
-        return self.kind.path in self.provider.engine.files.listed
+        listed = self.provider.listed
+        return bool(listed) and self.kind.path in listed
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work on the engine's loop and wait for it."""
