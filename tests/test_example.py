@@ -72,6 +72,22 @@ def test_two_sites_make_the_same_bytes_as_the_local_executor(tmp_path: Path, loc
     assert "cloud: 3 jobs" in said
 
 
+def test_floating_files_are_the_same_bytes_and_only_the_results_come_home(tmp_path: Path, local: Path) -> None:
+    work = _copy(tmp_path, "floating")
+    said = _run(work, "--profile", "profiles/floating")
+
+    whole, here = _digests(local), _digests(work)
+    assert {"results/variants.tsv", "results/variants.svg"} <= set(here)
+    there = {name: digest for site in ("hpc", "cloud") for name, digest in _digests(work / "sites" / site).items()}
+    assert {**there, **here} == whole
+    bams = {name for name in whole if name.endswith(".bam")}
+    assert bams <= set(there)
+    assert not bams & set(here)
+    assert "hpc: 12 jobs" in said
+    assert "cloud: 3 jobs" in said
+    assert "Nothing to be done" in _run(work, "--profile", "profiles/floating")
+
+
 def _ssh(hosts: SshHosts, number: int) -> str:
     return f"""
     type: ssh
