@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -13,10 +13,14 @@ from .names import floats, is_tbd
 from .task import MapPath
 
 
-def renderer(job: Any, name: Callable[[Any], str]) -> Callable[[MapPath, str], Command | None]:
+def renderer(
+    job: Any, name: Callable[[Any], str], absolute: Callable[[Any, str], Sequence[str]]
+) -> Callable[[MapPath, str], Command | None]:
     """Return what gives the command of a job at a location, or None when it has none.
 
-    `name` gives the name by which the engine knows a file.
+    Args:
+        name: gives the name by which the engine knows a file.
+        absolute: finds paths in a command that are others at a location, beside those of inputs and outputs.
     """
     from snakemake.shell import shell
 
@@ -28,6 +32,7 @@ def renderer(job: Any, name: Callable[[Any], str]) -> Callable[[MapPath, str], C
     # What a parameter makes of the name of such a file begins with this.
     folders = {f"{f.storage_object.provider.local_prefix}/" for f in (*job.input, *job.output) if floats(f)}
     plain = _command(job)
+    paths = absolute(job, plain)
     needs_tmpdir = is_tbd(job.resources.get("tmpdir")) and ("tmpdir" in job.rule.shellcmd or "<TBD>" in plain)
 
     def render(path_of: MapPath, tmpdir: str) -> Command:
@@ -35,6 +40,10 @@ def renderer(job: Any, name: Callable[[Any], str]) -> Callable[[MapPath, str], C
         text = plain
         if mapped or needs_tmpdir:
             text = _formatted(job, mapped, tmpdir, folders)
+        for path in paths:
+            if (there := path_of(path)) != path:
+                whole = rf"(?<![\w./+@%~-]){re.escape(path)}(?![\w./+@%~-])"
+                text = re.sub(whole, there.replace("\\", r"\\"), text)
         return Command(text, executable, prefix or "", suffix or "")
 
     return render

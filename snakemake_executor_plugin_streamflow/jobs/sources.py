@@ -63,6 +63,8 @@ class Sources:
             if "." in words or "snakemake" in words:
                 found.update(dict.fromkeys(self.of(())))
             modules = (word.replace(".", "/") + ".py" for word in words if "/" not in word)
+            for path in self.absolute(job, job.shellcmd or ""):
+                found.update(dict.fromkeys([path, *(self._beside(path) if path.endswith(_SCRIPTS) else ())]))
             inputs = {os.path.normpath(str(f)) for f in job.input}
             for path in map(os.path.normpath, (*words, *modules, *inputs)):
                 if path.startswith(("/", "..", "~", ".snakemake")) or path == "." or not os.path.exists(path):
@@ -75,6 +77,16 @@ class Sources:
                 if os.path.isdir(path) or path.endswith(_SCRIPTS) or os.access(path, os.X_OK):
                     found.update(dict.fromkeys(self._beside(path)))
         return tuple(found)
+
+    def absolute(self, job: Any, command: str) -> list[str]:
+        """Return what a command names of the workflow's folders by whole paths, which are others at a location."""
+        known = {str(f) for f in (*job.input, *job.output, *job.log)}
+        words = [w for w in dict.fromkeys(_WORD.findall(command)) if w.startswith("/") and w not in known]
+        return [w for w in words if w.startswith(self._roots) and os.path.isfile(w)]
+
+    @cached_property
+    def _roots(self) -> tuple[str, ...]:
+        return tuple(f"{folder}/" for folder in (*self._own_folders(), *self.caches))
 
     def _beside(self, path: str) -> list[str]:
         """What is in a folder, or in that of a file; of a Python package, all of it. What is at the top is alone."""
@@ -103,10 +115,9 @@ class Sources:
     def _all(self) -> Iterator[str]:
         workflow = self._workflow
         yield from (path for path in self._declared() if os.path.isfile(path))
-        start, prefix = workflow.workdir_init, local_prefix(workflow.workflow_settings.wrapper_prefix)
-        folders = [os.getcwd(), start, *(os.path.dirname(os.path.join(start, path)) for path in self._included())]
+        prefix = local_prefix(workflow.workflow_settings.wrapper_prefix)
         found: dict[str, int] = {}
-        for folder in _outermost([*folders, *([prefix] if prefix else [])]):
+        for folder in _outermost([*self._own_folders(), *([prefix] if prefix else [])]):
             found |= dict(small_files(folder, self._made))
         if len(found) > MOST or sum(found.values()) > MOST_B:
             total = len(found)
@@ -121,6 +132,11 @@ class Sources:
                 f"{len(found)} smallest, and what the workflow declares."
             )
         yield from found
+
+    def _own_folders(self) -> list[str]:
+        """The folders that the workflow is in."""
+        start = self._workflow.workdir_init
+        return [os.getcwd(), start, *(os.path.dirname(os.path.join(start, path)) for path in self._included())]
 
     def _declared(self) -> Iterator[str]:
         """What Snakemake has read, or will read for a rule, at any size."""

@@ -196,7 +196,14 @@ class Translator:
         passing = {str(f) for other in group for f in other.output if not self._floating and _passes(other, f, needed)}
         removes = sorted(passing.intersection(map(str, (*job.input, *job.output))) - later)
         outputs = self._outputs(job, needed)
-        return Member(job.rule.name, renderer(job, self._name), outputs, int(job.threads), explicit, tuple(removes))
+        return Member(
+            job.rule.name,
+            renderer(job, self._name, self._sources.absolute),
+            outputs,
+            int(job.threads),
+            explicit,
+            tuple(removes),
+        )
 
 
 def _output(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:

@@ -104,6 +104,24 @@ def test_scripts_that_a_command_names_come_along(tmp_path: Path) -> None:
     assert same_as_local(tmp_path, snakefile, prepare=prepare).jobs("one") == 1
 
 
+def test_whole_paths_of_the_workflow_are_those_of_the_site(tmp_path: Path) -> None:
+    snakefile = """
+        rule a:
+            output: "a.txt"
+            params: script=f"{workflow.basedir}/scripts/say.sh", word=workflow.source_path("word.txt")
+            shell: "sh {params.script} {params.word} >{output}"
+        """
+
+    def prepare(work: Path) -> None:
+        (work / "scripts").mkdir()
+        (work / "word.txt").write_text("a word\n")
+        (work / "scripts/say.sh").write_text('echo "$0" "$1" >&2; cat "$1"; rm "$0" "$1"\n')
+
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, prepare=prepare)
+    assert (run.work / "a.txt").read_text() == "a word\n"
+    assert (run.work / "scripts/say.sh").exists(), "it was run at the site, not here"
+
+
 def test_a_command_sees_the_names_of_its_module(tmp_path: Path) -> None:
     snakefile = """
         module other:
