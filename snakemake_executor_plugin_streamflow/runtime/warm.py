@@ -8,6 +8,8 @@ standard library only.
 
 import atexit
 import contextlib
+import fcntl
+import functools
 import gc
 import json
 import logging
@@ -19,6 +21,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -46,10 +49,24 @@ def tell(record: logging.LogRecord) -> bool:
     return not record.getMessage().removeprefix("WorkflowError:\n").startswith(_HOLLOW)
 
 
+def one_at_a_time(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Have jobs that begin together make environments one after another: who comes second finds them made."""
+
+    @functools.wraps(make)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        with open(f"{HERE}/environments.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return make(*args, **kwargs)
+
+    return alone
+
+
 def snakemake(arguments: list[str]) -> None:
     """Run one nested Snakemake; ends with SystemExit."""
-    from snakemake import cli, workflow
+    from snakemake import cli, dag, workflow
 
+    for name in ("create_conda_envs", "pull_container_imgs"):
+        setattr(dag.DAG, name, one_at_a_time(getattr(dag.DAG, name)))
     if cache := os.environ.pop("STREAMFLOW_SOURCE_CACHE", None):
         workflow.Workflow.source_cache_path = property(lambda self: pathlib.Path(cache))  # else it is a fresh folder
     logging.getLogger("snakemake.logging").addFilter(tell)

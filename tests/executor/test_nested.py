@@ -8,6 +8,7 @@ from ..servers.docker import DockerEngine, debian_image, docker_engine  # noqa: 
 from ..servers.python_image import python_image  # noqa: F401
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
 from .running import TWO_SITES, again, run_workflow, same_as_local
+from .test_crash import FLOATING
 
 SNAKEFILE = """
     configfile: "config/config.yaml"
@@ -71,6 +72,17 @@ def test_the_same_files_as_here_at_local_sites(tmp_path: Path) -> None:
     assert run.jobs("two") == 1, "a group is one job"
     assert not (run.sites / "two" / "first.txt").exists()
     assert not (run.sites / "one" / "rubbish").exists()
+
+
+def test_in_floating_mode(tmp_path: Path) -> None:
+    snakefile = SNAKEFILE.replace('benchmark: "timed.tsv"', "")
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, "--config", "extra=5", *FLOATING, prepare=prepare)
+    local = run_workflow(
+        tmp_path, snakefile, None, "--executor", "local", "-c2", "--config", "extra=5", name="local", prepare=prepare
+    )
+    for name in ("scripted.txt", "ran.txt", "timed.txt", "shadow.txt", "group.txt"):
+        assert (run.work / name).read_text() == (local.work / name).read_text()
+    assert run.jobs("one") == 4
 
 
 def test_a_benchmark_comes_home(tmp_path: Path) -> None:
