@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..model import Binding, Target
+from ..model import CONTROLLER, Binding, Keep, Target
 from .deployments import Declared, wrong_service
+from .nearest import did_you_mean
+from .nodes import Kind
 from .options import must_choose, size_of
 from .reader import Reader
-from .sections import BindingSection, TargetSection
+from .sections import BindingSection, FilesystemSection, TargetSection
 
 Declarations = Mapping[str, Declared | None]
+_COUNT = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 Placed = tuple[Binding, str]
 """A binding and its `file:line:column`."""
 
@@ -29,7 +33,8 @@ def read_bindings(
             if reader.sound(section, name) and not getattr(section, name):
                 reader.problem(section, name, "expected a name or pattern or a list, got nothing")
         targets = read_targets(reader, section.target or (), declared)
-        binding = Binding(section.rule or (), section.group or (), targets, section.policy)
+        keep = _keep(reader, section, declared)
+        binding = Binding(section.rule or (), section.group or (), targets, section.policy, keep)
         found.append((binding, where(reader, section, file)))
     return found
 
@@ -73,6 +78,35 @@ def _target(reader: Reader, section: TargetSection, declared: Declarations) -> T
             message = f"expected at most {size}, the number of {noun} of deployment {deployment!r}, {shown}"
             reader.problem(section, count, message)
     return Target(deployment, section.service, locations, section.workdir)
+
+
+def _keep(reader: Reader, section: BindingSection, declared: Declarations) -> Keep:
+    """Read `keep`: numbers, of which the largest counts, and `on NAME`."""
+    node = reader.node(section, "keep")
+    replicas, on = 1, []
+    names = dict.fromkeys((CONTROLLER, *declared, *_filesystems(declared)))
+    for one in (node.items or [node]) if node and reader.sound(section, "keep") else ():
+        if one.scalar is None or one.kind is Kind.NOTHING:
+            continue
+        text, shown = one.scalar.text.strip(), one.scalar.shown
+        word, _, name = text.partition(" ")
+        if _COUNT.fullmatch(text):
+            replicas = max(replicas, int(text))
+        elif word != "on":
+            one.problem(f"expected a number of filesystems, 1 or more, or `on NAME`, got {shown}")
+        elif name.strip() not in names:
+            end = did_you_mean(name.strip(), names, "declared") if one.scalar.literal else ""
+            one.problem(f"expected the name of a deployment or filesystem after `on`, got {shown}{end}")
+        else:
+            on.append(name.strip())
+    return Keep(replicas, tuple(dict.fromkeys(on)))
+
+
+def _filesystems(declared: Declarations) -> Iterator[str]:
+    for one in declared.values():
+        named = one.section.filesystem if one else None
+        if name := named.name if isinstance(named, FilesystemSection) else named:
+            yield name
 
 
 def _one_of(reader: Reader, section: TargetSection, new: str, old: str, *, required: bool = True) -> str | None:

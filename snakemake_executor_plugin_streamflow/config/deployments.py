@@ -59,6 +59,7 @@ def deployment(name: str, declared: Declared) -> Deployment:
         wraps=_wraps(section),
         filesystem=_filesystem(section),
         limits=_limits(limits, declared.options),
+        limit_b=section.limit,
     )
 
 

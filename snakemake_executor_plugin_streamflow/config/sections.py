@@ -54,6 +54,12 @@ class BindingSection:
         "where these may go; several: see policy", one=True, required=True, single="a target"
     )
     policy: Policy = option("how one of several locations is chosen", Policy.LOCALITY)
+    keep: tuple[str, ...] | None = option(
+        "where else outputs are kept: a number of filesystems, `on NAME` (a deployment, a filesystem, controller), or both",
+        one=True,
+        what="a number of filesystems or `on NAME`",
+        single="a number of filesystems, `on NAME`,",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,7 @@ class DeploymentSection:
     wraps: str | WrapsSection | None = option("deployment that everything of this one goes through", name=True)
     filesystem: str | FilesystemSection | None = option("what the locations see in common", name=True)
     limits: LimitsSection | None = option("caps on what is used at once")
+    limit: int | None = option("how much the workflow's files may take on each filesystem", size=True, minimum=1)
     scheduling_policy: str | None = option("accepted for StreamFlow files; not used", alias="scheduling_policy")
 
 

@@ -1,7 +1,7 @@
 """The words of the design as frozen values. No I/O; imports nothing of ours."""
 
 from .address import SCHEME, Address, is_address
-from .companion import Binding, Companion, Policy, Target
+from .companion import Binding, Companion, Keep, Policy, Target
 from .compose_options import ComposeOptions
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
 from .options import OPTIONS, DockerOptions, LocalOptions, SshHop, SshOptions
@@ -19,6 +19,7 @@ __all__ = [
     "Deployment",
     "DockerOptions",
     "FilesystemSpec",
+    "Keep",
     "Limits",
     "LocalOptions",
     "Location",

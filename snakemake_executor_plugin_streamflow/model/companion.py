@@ -31,6 +31,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """On how many filesystems outputs are to be, and, by names of filesystems or deployments, on which in any case."""
+
+    replicas: int = 1
+    on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """Rule patterns (fnmatch) or group names, and where they may go. The first binding that matches wins."""
 
@@ -38,6 +46,7 @@ class Binding:
     groups: tuple[str, ...]
     targets: tuple[Target, ...]
     policy: Policy = Policy.LOCALITY
+    keep: Keep = Keep()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ class Limits:
 class Deployment:
     """One entry of `deployments:`.
 
-    `options` is the dataclass that `model.OPTIONS[type]` names. `workdir` None means the connector's default.
+    `options` is the dataclass that `model.OPTIONS[type]` names. `workdir` None means the connector's default. `limit_b`
+    caps what the workflow's files take on each filesystem of its locations; None is no cap.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Deployment:
     wraps: Wraps | None = None
     filesystem: FilesystemSpec | None = None
     limits: Limits = Limits()
+    limit_b: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from snakemake_executor_plugin_streamflow.model import Binding, Policy, Target
+from snakemake_executor_plugin_streamflow.model import Binding, Keep, Policy, Target
 
 from .reading import bindings, one_problem, problems, read
 
@@ -27,6 +27,41 @@ def test_every_key_of_a_binding_is_read() -> None:
         Binding(("z",), (), (Target("farm", None, 2),)),
     )
     assert [place.rpartition("streamflow.yml:")[2] for place in found.where] == ["6:5", "10:5"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2", Keep(2)),
+        ("on controller", Keep(1, ("controller",))),
+        ("[3, on box, on nas, on box]", Keep(3, ("box", "nas"))),
+        ("'${N}'", Keep(2)),
+    ],
+)
+def test_keep_is_a_number_or_names(written: str, expected: Keep) -> None:
+    text = bindings(f"- {{rule: r, target: {{deployment: box}}, keep: {written}}}")
+    text = text.replace("image: i}", "image: i}, filesystem: {name: nas}")
+    assert read(text, {"N": "2"}).bindings[0].keep == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("0", "keep: expected a number of filesystems, 1 or more, or `on NAME`, got '0'"),
+        ("two", "got 'two'"),
+        ("on bx", "after `on`, got 'on bx'; did you mean 'box'?"),
+        ("on", "keep: expected a number of filesystems or `on NAME`, got a boolean: put on in quotes"),
+        ("{on: box}", "keep: expected a number of filesystems, `on NAME`, or a list, got a mapping"),
+        ("''", "got ''"),
+        ("[1, on '${N}']", "after `on`"),
+        ("'on ${N}'", "got 'on ${N}'"),
+    ],
+)
+def test_mistakes_in_keep(written: str, expected: str) -> None:
+    found = problems(bindings(f"- {{rule: r, target: {{deployment: box}}, keep: {written}}}"), {"N": "secret"})
+    assert len(found) == 1
+    assert expected in found[0]
+    assert "secret" not in found[0]
 
 
 @pytest.mark.parametrize(

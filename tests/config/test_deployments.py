@@ -28,6 +28,7 @@ def test_every_key_of_a_deployment_is_read() -> None:
             workdir: /scratch
             filesystem: {name: nas, shared: [/mnt/nas]}
             limits: {jobs: 3, cores: 1.5, memory: 4GB}
+            limit: 200GB
             scheduling_policy: data_locality
             config: {nodes: [h]}
           tools:
@@ -41,6 +42,7 @@ def test_every_key_of_a_deployment_is_read() -> None:
     assert (login.external, login.lazy, login.workdir) == (True, False, PurePosixPath("/scratch"))
     assert login.filesystem == FilesystemSpec("nas", (PurePosixPath("/mnt/nas"),))
     assert login.limits == Limits(3, 1.5, 4 * 10**9)
+    assert login.limit_b == 200 * 10**9
     assert (tools.wraps, tools.filesystem) == (Wraps("login"), FilesystemSpec("nas"))
     assert (tools.external, tools.lazy, tools.workdir, tools.limits) == (False, True, None, Limits())
 
