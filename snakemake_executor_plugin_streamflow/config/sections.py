@@ -55,10 +55,9 @@ class BindingSection:
     )
     policy: Policy = option("how one of several locations is chosen", Policy.LOCALITY)
     keep: tuple[str, ...] | None = option(
-        "where else outputs are kept: a number of filesystems, `on NAME` (a deployment, a filesystem, controller), or both",
+        "on how many filesystems outputs are kept, or `on NAME` (a deployment, filesystem or controller); both in a list",
         one=True,
         what="a number of filesystems or `on NAME`",
-        single="a number of filesystems, `on NAME`,",
     )
 
 
