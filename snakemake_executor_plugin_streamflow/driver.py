@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from .config import binding_for
 from .earlier import Earlier
@@ -17,6 +18,7 @@ from .errors import CapacityError, DataLost, DeployError, JobFailed, JobTimeout,
 from .finish import finish, undo
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
 from .journal import State, TaskRecord
+from .keeping import Keeping, Later
 from .model import Binding, Target, is_address
 from .plan import Decision, Wanted
 from .remake import Maker, Remaker
@@ -52,7 +54,7 @@ class Driver:
     once for each task, with the error when it failed.
     """
 
-    def __init__(self, engine: Engine, *, done: Done, maker: Maker, keep_incomplete: bool) -> None:
+    def __init__(self, engine: Engine, *, done: Done, maker: Maker, later: Later, keep_incomplete: bool) -> None:
         self.tally = Tally()
         self._engine = engine
         engine.sites.returned = self._pump
@@ -65,6 +67,7 @@ class Driver:
         self._begun: dict[str, TaskRecord] = {}
         self._earlier = Earlier(engine)
         self._remaker = Remaker(engine.files, maker, self._attempts, engine.errands.remove, engine.log)
+        self._keeping = Keeping(engine, self.tally.sent_b, self.tally.fetched_b, later)
         self._homecoming: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
@@ -119,7 +122,7 @@ class Driver:
         return problems
 
     def finish(self) -> None:
-        """Wait until all final targets have come home."""
+        """Wait until all final targets have come home, and all replicas are made."""
         self._engine.wait(self._finish())
 
     def stop(self) -> None:
@@ -150,6 +153,10 @@ class Driver:
         self._done(task, error)
 
     async def _attempts(self, task: Task) -> None:
+        with self._keeping.needing(task):
+            await self._repeat(task)
+
+    async def _repeat(self, task: Task) -> None:
         binding = self.binding(task)
         begun = self._begun.pop(task.id, None)
         if begun is not None and await self._go_on(task, binding, begun):
@@ -248,7 +255,8 @@ class Driver:
                 future.set_exception(_Reconsider())
 
     async def _stage_in(self, site: Site, task: Task) -> None:
-        sent = await self._engine.staging.stage_in(site, task.inputs)
+        async with self._keeping.room(site, (*task.inputs, *task.sources)):
+            sent = await self._engine.staging.stage_in(site, task.inputs)
         if task.sources:
             sent += await self._engine.runtimes.bring_sources(site, task.sources)
         self.tally.sent_b[site.location.name] += sent
@@ -314,10 +322,12 @@ class Driver:
                 directory=f"{site.location.name}:{site.directory(task.id)}",
             )
         staging.account(site, task, outputs, end)
+        await self._keeping.weigh(site, task)
         home = [(output, found) for output, found in pairs if output.home]
         moved = await site.insist(lambda: staging.stage_out(site, home))
         self.tally.fetched_b[site.location.name] += moved
         await self._deliver(site, outputs)
+        self._go_home(self._keeping.after(site, task, self.binding(task)))
         self._engine.journal.change_task(task.id, State.ACCOUNTED)
         self._engine.flush()
         site.session.forget(task.id)
@@ -382,9 +392,13 @@ class Driver:
                 await asyncio.to_thread(output.deliver)
         targets = [output.path for output in outputs if output.target]
         if targets:
-            coming = self._engine.loop.create_task(self._bring_home(site, targets))
-            self._homecoming.add(coming)
-            coming.add_done_callback(self._homecoming.discard)
+            self._go_home(self._bring_home(site, targets))
+
+    def _go_home(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start what is waited for at the end of the run."""
+        coming = self._engine.loop.create_task(work)
+        self._homecoming.add(coming)
+        coming.add_done_callback(self._homecoming.discard)
 
     async def _bring_home(self, site: Site, paths: Sequence[str]) -> None:
         try:

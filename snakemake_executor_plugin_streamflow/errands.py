@@ -72,7 +72,8 @@ class Errands:
             return
         for attempt in range(_TRIES):
             try:
-                await self._copy(path, target)
+                with self._locator.reading([path]):
+                    await self._copy(path, target)
                 break
             except SiteError as error:
                 if not error.transient or attempt == _TRIES - 1:

@@ -193,6 +193,7 @@ class Executor(RealExecutor):
                 engine,
                 done=self._ended,
                 maker=self._maker,
+                later=self._later,
                 keep_incomplete=self.workflow.execution_settings.keep_incomplete,
             )
             sources = Sources(self.workflow, self.logger.warning)
@@ -233,6 +234,15 @@ class Executor(RealExecutor):
             self._makers = len(jobs), {canonical(name_of(f)): job for job in jobs for f in job.output}
         job = self._makers[1].get(path)
         return self._translator.task(job, bound=True) if job is not None else None
+
+    def _later(self) -> set[str]:
+        """What jobs that have not ended read, and the final targets. On the engine's loop."""
+        from .jobs import name_of
+
+        dag, canonical = self.dag, self._engine.files.canonical
+        jobs = [job for job in [*dag.jobs] if dag.needrun(job) and not dag.finished(job)]
+        read = [f for job in jobs for f in job.input]
+        return {canonical(name_of(f)) for f in (*read, *dag.targetfiles, *dag.derived_targetfiles)}
 
     def _settings(self) -> Any:
         return getattr(self, "executor_settings", None) or getattr(self.workflow, "executor_settings", None)

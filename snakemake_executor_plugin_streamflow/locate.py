@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .errors import DataLost, SiteError, TransferError, Unreachable
@@ -46,6 +48,18 @@ class Locator:
         self._places: dict[str, Place] = {}
         self._failed: dict[str, tuple[float, SiteError]] = {}
         self.home = Side(files.home, CONTROLLER)
+        self.read_now: Counter[str] = Counter()
+        """Canonical paths of files that are being copied from where they are."""
+
+    @contextmanager
+    def reading(self, paths: Iterable[str]) -> Iterator[None]:
+        """Keep replicas from being given up while they are copied."""
+        held = tuple(paths)
+        self.read_now.update(held)
+        try:
+            yield
+        finally:
+            self.read_now.subtract(held)
 
     def side(self, site: Site) -> Side:
         """A site, to read from and write to."""
@@ -119,10 +133,11 @@ class Locator:
             TransferError, Unreachable: a file could not be copied.
         """
         by_source: dict[str, tuple[Side, dict[str, str]]] = {}
-        for canonical, there in needed.items():
-            source = await self.source(canonical)
-            by_source.setdefault(source.filesystem, (source, {}))[1][canonical] = there
-        return sum([await self._copy(source, target, paths) for source, paths in by_source.values()])
+        with self.reading(needed):
+            for canonical, there in needed.items():
+                source = await self.source(canonical)
+                by_source.setdefault(source.filesystem, (source, {}))[1][canonical] = there
+            return sum([await self._copy(source, target, paths) for source, paths in by_source.values()])
 
     async def _copy(self, source: Side, target: Side, paths: Mapping[str, str]) -> int:
         known = {canonical: self._ledger.replicas(canonical)[0] for canonical in paths}

@@ -42,6 +42,11 @@ class Removals:
             while not self._going.get(filesystem, set()).isdisjoint(paths):
                 await asyncio.wait([self._running[filesystem]])
 
+    async def done(self, filesystem: str) -> None:
+        """Wait until what was to be removed on a filesystem is removed."""
+        if (running := self._running.get(filesystem)) is not None:
+            await asyncio.wait([running])
+
     async def settled(self) -> None:
         """Wait until what was to be removed is removed."""
         while self._running:

@@ -71,7 +71,7 @@ class Staging:
             needed |= await self._stale(site, unsure, wanted)
         if seen:
             await self._link(site, seen)
-        return await self._bring_once(site, needed)
+        return await self.bring(site, needed)
 
     def account(self, site: Site, task: Task, outputs: Sequence[Output], end: JobEnd) -> None:
         """Tell the ledger what a job that ended well has made."""
@@ -217,8 +217,11 @@ class Staging:
             self._quiet.clear()
             await self._quiet.wait()
 
-    async def _bring_once(self, site: Site, needed: Mapping[str, str]) -> int:
-        """Bring what is not on its way yet, and wait for the rest; what another task failed to bring is tried here."""
+    async def bring(self, site: Site, needed: Mapping[str, str]) -> int:
+        """Bring `{canonical path: path there}` to a site; return the bytes that moved.
+
+        What is on its way already is waited for; what another task failed to bring is tried here.
+        """
         filesystem, moved = site.location.filesystem, 0
         while needed:
             flying = {c: self._coming[filesystem, c] for c in needed if (filesystem, c) in self._coming}

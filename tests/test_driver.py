@@ -32,7 +32,13 @@ def test_a_job_that_runs_longer_than_its_runtime_has_failed(tmp_path: Path, monk
     )
     ends: queue.Queue[tuple[str, Exception | None]] = queue.Queue()
     run = Engine(companion, tmp_path, log=logging.getLogger("test"))
-    driver = Driver(run, done=lambda task, error: ends.put((task.rule, error)), keep_incomplete=False)
+    driver = Driver(
+        run,
+        done=lambda task, error: ends.put((task.rule, error)),
+        maker=lambda path: None,
+        later=tuple,
+        keep_incomplete=False,
+    )
 
     def task(rule: str) -> Task:
         member = Member(rule, lambda path_of, tmpdir: Command("echo begun >&2; sleep 3", "sh"), ())

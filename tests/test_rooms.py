@@ -26,7 +26,7 @@ FLOORS = [
     {"staging", "errands", "remake"},
     {"runtime"},
     {"engine"},
-    {"earlier"},
+    {"earlier", "keeping"},
     {"driver"},
     {"executor", "cli"},
     {"__init__"},

@@ -55,7 +55,7 @@ class BindingSection:
     )
     policy: Policy = option("how one of several locations is chosen", Policy.LOCALITY)
     keep: tuple[str, ...] | None = option(
-        "on how many filesystems outputs are kept, or `on NAME` (a deployment, filesystem or controller); both in a list",
+        "on how many filesystems outputs are, or `on NAME` (a deployment, filesystem, controller); both in a list",
         one=True,
         what="a number of filesystems or `on NAME`",
     )

@@ -4,6 +4,20 @@ from .bandwidth import Bandwidths
 from .ledger import Dropped, Ledger, Replica
 from .placement import Decision, Placement
 from .queue import Wanted
+from .replicas import Copies, Eviction, copies, evict
 from .site import Capacity
 
-__all__ = ["Bandwidths", "Capacity", "Decision", "Dropped", "Ledger", "Placement", "Replica", "Wanted"]
+__all__ = [
+    "Bandwidths",
+    "Capacity",
+    "Copies",
+    "Decision",
+    "Dropped",
+    "Eviction",
+    "Ledger",
+    "Placement",
+    "Replica",
+    "Wanted",
+    "copies",
+    "evict",
+]

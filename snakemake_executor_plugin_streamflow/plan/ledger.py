@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+
+from ..model import is_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Ledger:
         """Start with `replicas`, which are not reported by `changes`."""
         self._paths: dict[str, dict[str, Replica]] = {}
         self._filesystems: dict[str, dict[str, None]] = {}
+        self._sizes: Counter[str] = Counter()
         self._directories = 0
         self._changes: dict[tuple[str, str], Replica | Dropped] = {}
         self._revision = 0
@@ -90,6 +94,8 @@ class Ledger:
         before = there.get(replica.filesystem)
         self._directories += replica.directory - (before.directory if before else False)
         there[replica.filesystem] = replica
+        if not is_address(replica.path):
+            self._sizes[replica.filesystem] += replica.size_b - (before.size_b if before else 0)
         self._filesystems.setdefault(replica.filesystem, {})[replica.path] = None
         self._note(replica)
 
@@ -100,6 +106,14 @@ class Ledger:
     def replicas(self, path: str) -> Sequence[Replica]:
         """Return all replicas of the current version."""
         return tuple(self._paths.get(path, {}).values())
+
+    def on(self, filesystem: str) -> Sequence[Replica]:
+        """Return all replicas on a filesystem; O(replicas there)."""
+        return tuple(self._paths[path][filesystem] for path in self._filesystems.get(filesystem, ()))
+
+    def size_b(self, filesystem: str) -> int:
+        """Return the bytes of all replicas on a filesystem, but for addressed files."""
+        return self._sizes[filesystem]
 
     def paths(self) -> Sequence[str]:
         """Return all paths that are known."""
@@ -137,6 +151,8 @@ class Ledger:
             return
         removed = there.pop(filesystem)
         self._directories -= removed.directory
+        if not is_address(path):
+            self._sizes[filesystem] -= removed.size_b
         if not there:
             del self._paths[path]
             if removed.made_ns:
