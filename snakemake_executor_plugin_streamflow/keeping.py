@@ -52,7 +52,7 @@ class Keeping:
         """Say that a task waits or runs: what it reads and writes is not given up meanwhile."""
         paths = [self._canonical(path) for path in (*task.inputs, *(output.path for output in task.outputs()))]
         self._needed.update(paths)
-        self._sources.update(map(self._canonical, task.sources))
+        self._sources.update(path for path in map(self._canonical, task.sources) if path not in paths)
         try:
             yield
         finally:
@@ -69,7 +69,7 @@ class Keeping:
             yield
             return
         coming = [self._canonical(path) for path in paths]
-        await self._engine.files.sizes(coming)
+        await self._engine.locator.sizes(coming)
         self._coming[filesystem].update(coming)
         try:
             await self._keep_within(site, limit_b)
