@@ -17,7 +17,7 @@ from .plan import copies, evict
 from .remote.quote import words
 from .site import Site
 
-_TRIES = 4
+_TRIES = 3
 """How often a copy is tried before somebody is told that it was not made."""
 _SPARE = 0.05
 """Share of a limit that is freed beyond what is needed, so that not each job has to free something."""

@@ -87,10 +87,9 @@ def test_a_site_that_is_lost_takes_nothing_with_it(tmp_path: Path, keep: str, ta
     assert (tmp_path / where / "d/x").read_text() == "in\n"
     assert len(list(tmp_path.rglob("second.log"))) == 1
     shutil.rmtree(run.sites / "one")
-    second = again(tmp_path, *FLOATING)
+    again(tmp_path, *FLOATING)
     assert ran(run.sites) == ["end"]
     assert (run.work / "end.txt").read_text() == "in\nin\n"
-    assert "Nothing to be done" in again(tmp_path, *FLOATING).text, second.text
 
 
 def test_more_replicas_than_there_are_filesystems_is_told_once(tmp_path: Path) -> None:
@@ -126,9 +125,8 @@ def test_a_host_that_is_lost(tmp_path: Path, ssh_hosts: SshHosts) -> None:
         f"  one: {{type: ssh, workdir: /root/keep, config: {{nodes: [{one}], {config}}}}}\n"
         f"  two: {{type: ssh, workdir: /root/keep, config: {{nodes: [{two}], {config}}}}}\n"
     )
-    run = run_workflow(
-        tmp_path, SNAKEFILE, companion, "a.txt", "--streamflow-leave-targets", *FLOATING, prepare=write_input
-    )
+    goals = ["a.txt", "--streamflow-leave-targets", *FLOATING]
+    run = run_workflow(tmp_path, SNAKEFILE.replace("SITES/ran", "/dev/null"), companion, *goals, prepare=write_input)
     assert ssh_hosts.run(2, "cat /root/keep/a.txt").stdout == "in\n"
     assert not (run.work / "a.txt").exists()
     ssh_hosts.stop(1)
