@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import ComposeOptions, DockerOptions
+from ..model import ApptainerOptions, ComposeOptions, DockerOptions
 from .sections import CompanionSection
 
 IGNORED_SECTIONS = {
@@ -17,19 +17,20 @@ IGNORED_SECTIONS = {
 """Top-level keys that are accepted and not used."""
 
 TYPES_NOT_YET = (
-    "apptainer",
     "helm",
     "helm3",
     "helm4",
     "kubernetes",
     "occam",
-    "singularity",
     "unknown",
 )
 """Deployment types of StreamFlow that have no connector here yet."""
 
 IGNORED_OPTIONS: dict[type, frozenset[str]] = {
     CompanionSection: frozenset(IGNORED_SECTIONS),
+    ApptainerOptions: frozenset(
+        ("locationsCacheSize", "locationsCacheTTL", "noEval", "resourcesCacheSize", "resourcesCacheTTL")
+    ),
     ComposeOptions: frozenset(
         (
             "locationsCacheSize",
@@ -47,6 +48,28 @@ IGNORED_OPTIONS: dict[type, frozenset[str]] = {
 """Keys that are accepted and not used. Of docker's: cleaning up and attaching is the connector's affair."""
 
 OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
+    ApptainerOptions: frozenset(
+        (
+            "blkioWeight",
+            "blkioWeightDevice",
+            "boot",
+            "command",
+            "cpuShares",
+            "cpusetCpus",
+            "cpusetMems",
+            "disableCache",
+            "dockerHost",
+            "envFile",
+            "instanceNames",
+            "memoryReservation",
+            "memorySwap",
+            "noHttps",
+            "oomKillDisable",
+            "pemPath",
+            "pidFile",
+            "workdir",
+        )
+    ),
     ComposeOptions: frozenset({"noStart", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify"}),
     DockerOptions: frozenset(
         (

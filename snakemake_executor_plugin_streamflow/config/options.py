@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..model import ComposeOptions, DockerOptions, LocalOptions, QueueOptions, SshOptions
+from ..model import ApptainerOptions, ComposeOptions, DockerOptions, LocalOptions, QueueOptions, SshOptions
 from .reader import Reader
 
 
@@ -33,6 +33,8 @@ def size_of(options: Any) -> tuple[int, str]:
             return sys.maxsize, "nodes"
         case SshOptions():
             return len(options.nodes), "nodes"
+        case ApptainerOptions():
+            return (1, "instances") if options.instance_name else (options.replicas, "replicas")
         case ComposeOptions():
             return sys.maxsize, "containers"
         case DockerOptions():
@@ -47,6 +49,8 @@ def check_options(reader: Reader, options: Any) -> None:
     match options:
         case SshOptions():
             _check_ssh(reader, options)
+        case ApptainerOptions():
+            _check_apptainer(reader, options)
         case ComposeOptions():
             _check_compose(reader, options)
         case DockerOptions():
@@ -104,3 +108,14 @@ def _check_compose(reader: Reader, options: ComposeOptions) -> None:
     for name in options.scale:
         if name not in services:
             node.entries[name].problem(f"the Compose files have no service {name!r}; they have {', '.join(services)}")
+
+
+def _check_apptainer(reader: Reader, options: ApptainerOptions) -> None:
+    if not reader.sound(options, "image") or not reader.sound(options, "instance_name"):
+        return
+    if not options.image and not options.instance_name:
+        reader.report(options, "expected one of image or instanceName")
+    elif options.instance_name and options.replicas > 1:
+        reader.problem(options, "replicas", "expected 1: an existing instance (instanceName) is one location")
+    elif options.instance_name and not options.instances:
+        reader.problem(options, "instances", "expected true: instanceName names an instance")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ..model.queue_options import QUEUE_OPTIONS
 
 MAY_WRAP: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("apptainer", "singularity"), ("docker", "docker-compose", "local", "ssh")),
     "docker": ("local", "ssh"),
     "docker-compose": ("local", "ssh"),
     **dict.fromkeys(QUEUE_OPTIONS, ("docker", "docker-compose", "local", "ssh")),

@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import DeployError, SiteError
 from ..model import ComposeOptions, Location
 from .compose_command import compose_command, down_words, environment, project_words, run_compose, up_words
-from .containers import ContainersConnector, undisturbed
+from .containers import ContainersConnector
+from .undisturbed import undisturbed
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 NUMBER, ONE_OFF = "com.docker.compose.container-number", "com.docker.compose.oneoff"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
@@ -72,12 +70,3 @@ class ContainersConnector(Connector):
                 if mount["Type"] == "bind" and source is not None
             ),
         )
-
-
-async def undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Finish work although we are being cancelled; the cancellation goes on afterwards."""
-    running = asyncio.ensure_future(work)
-    while not running.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([running])
-    running.result()

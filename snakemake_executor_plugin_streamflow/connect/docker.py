@@ -18,10 +18,11 @@ from docker.errors import NotFound
 
 from ..errors import DeployError, SiteError, quote_tail
 from ..model import DockerOptions, Location
-from .containers import ContainersConnector, undisturbed
+from .containers import ContainersConnector
 from .docker_engine import control
 from .docker_images import build_image, ensure_image
 from .docker_run import container_arguments, gpu_count, host_arguments
+from .undisturbed import undisturbed
 
 RUN, DEPLOYMENT, REPLICA = "streamflow.run", "streamflow.deployment", "streamflow.replica"
 SETTLE_S = 0.1

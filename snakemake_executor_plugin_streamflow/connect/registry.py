@@ -8,6 +8,7 @@ from ..errors import ConfigError
 from .base import Connector
 
 CONNECTORS: dict[str, str] = {
+    "apptainer": "apptainer:ApptainerConnector",
     "docker": "docker:DockerConnector",
     "docker-compose": "compose:ComposeConnector",
     "flux": "flux:FluxConnector",
@@ -17,6 +18,7 @@ CONNECTORS: dict[str, str] = {
     "oar": "oar:OarConnector",
     "pbs": "pbs:PbsConnector",
     "sge": "sge:SgeConnector",
+    "singularity": "apptainer:SingularityConnector",
     "slurm": "slurm:SlurmConnector",
     "ssh": "ssh:SshConnector",
 }

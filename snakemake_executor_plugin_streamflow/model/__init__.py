@@ -1,6 +1,7 @@
 """The words of the design as frozen values. No I/O; imports nothing of ours."""
 
 from .address import SCHEME, Address, is_address
+from .apptainer_options import ApptainerOptions
 from .companion import Binding, Companion, Keep, Policy, Target
 from .compose_options import ComposeOptions
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
@@ -13,6 +14,7 @@ __all__ = [
     "QUEUE_OPTIONS",
     "SCHEME",
     "Address",
+    "ApptainerOptions",
     "Binding",
     "Companion",
     "ComposeOptions",

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .apptainer_options import ApptainerOptions
 from .compose_options import ComposeOptions
 from .machine import Machine, option
 from .queue_options import QUEUE_OPTIONS
@@ -133,9 +134,11 @@ class DockerOptions(Machine):
 OPTIONS: dict[str, type] = dict(
     sorted(
         {
+            "apptainer": ApptainerOptions,
             "docker": DockerOptions,
             "docker-compose": ComposeOptions,
             "local": LocalOptions,
+            "singularity": ApptainerOptions,
             "ssh": SshOptions,
             **QUEUE_OPTIONS,
         }.items()

@@ -266,3 +266,24 @@ def test_services_of_a_compose_file_that_only_compose_can_read_are_not_judged() 
     text = deployments("a: {type: docker-compose, config: {files: [nowhere.yaml]}}")
     target = read(f"{text}\nbindings: [{{rule: x, target: {{deployment: a, service: any}}}}]\n").bindings[0].targets[0]
     assert target.service == "any"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a: {type: apptainer, config: {}}", "expected one of image or instanceName"),
+        (
+            "a: {type: singularity, config: {instanceName: x, replicas: 2}}",
+            "replicas: expected 1: an existing instance",
+        ),
+        ("a: {type: singularity, config: {instanceName: x, instances: false}}", "instances: expected true"),
+        ("a: {type: apptainer, config: {image: i, boot: true}}", "boot: StreamFlow's option is not supported yet"),
+    ],
+)
+def test_options_of_apptainer_that_cannot_be(line: str, expected: str) -> None:
+    assert expected in one_problem(deployments(line))
+
+
+def test_what_apptainer_cannot_go_through_is_refused_by_name() -> None:
+    text = deployments("s: {type: slurm}", "a: {type: apptainer, wraps: s, config: {image: i}}")
+    assert "apptainer cannot wrap slurm; it can wrap docker or docker-compose or local or ssh" in one_problem(text)
