@@ -16,6 +16,7 @@ from ..model import CONTROLLER, ApptainerOptions, Deployment, FilesystemSpec, Lo
 from .apptainer_words import ADDRESS, Program, absolute, fetch, flags, mounts, probe, sees_home
 from .base import Channel, Connector, Entrance, Inner, Log
 from .local import LocalConnector
+from .spell_out import spell_out
 from .undisturbed import undisturbed
 
 STOP_S = 5
@@ -100,8 +101,9 @@ class ApptainerConnector(Connector):
 
     async def open(self, location: Location, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Channel:
         program, host = await self._find(), await self._login()
-        variables = {program.prefix + key: value for key, value in {**self.options.env, **(env or {})}.items()}
         self.log.debug(f"{location.name}: exec {argv!r}")
+        argv, env = spell_out(argv, {**self.options.env, **(env or {})})
+        variables = {program.prefix + key: value for key, value in env.items()}
         command = [*await self._enter(program, location), *argv]
         return await host.connector.open(host.location, command, variables or None)
 

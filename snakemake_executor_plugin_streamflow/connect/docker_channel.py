@@ -12,8 +12,8 @@ from struct import Struct
 from ..errors import Unreachable
 from .base import Channel
 from .docker_engine import Engine
-from .docker_run import spell_out
 from .docker_wire import READ_B, Wire
+from .spell_out import spell_out
 
 FRAME = Struct(">BxxxI")
 """Stream (1 stdout, 2 stderr) and length of what follows.

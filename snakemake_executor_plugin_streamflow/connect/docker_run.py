@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -86,28 +86,6 @@ def gpu_count(gpus: str | None) -> int | None:
     if wanted is None:
         return None
     return len(wanted.get("device_ids", ())) or (wanted["count"] if wanted.get("count", -1) > 0 else None)
-
-
-def spell_out(argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Return arguments and environment that JSON can carry: bytes that are no UTF-8 are spelled out for a shell.
-
-    Such names come from `os.fsdecode`; the engine would replace them silently.
-    """
-    odd = {key: value for key, value in env.items() if _undecodable(value)}
-    if not odd and not any(map(_undecodable, argv)):
-        return list(argv), dict(env)
-    lines = [f"v=$({_printf(value)}); {key}=${{v%x}}; export {key}" for key, value in odd.items()]
-    lines += [f'v=$({_printf(argument)}); set -- "$@" "${{v%x}}"' for argument in argv]
-    script = "\n".join([*lines, "unset v", 'exec "$@"'])
-    return ["sh", "-c", script, "sh"], {key: value for key, value in env.items() if key not in odd}
-
-
-def _undecodable(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _printf(text: str) -> str:
-    return "printf %bx '" + "".join(f"\\0{byte:03o}" for byte in os.fsencode(text)) + "'"
 
 
 def _gpu_request(gpus: str | None) -> list[DeviceRequest]:

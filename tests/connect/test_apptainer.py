@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,11 +14,14 @@ import pytest
 
 from snakemake_executor_plugin_streamflow.connect.apptainer import ApptainerConnector, SingularityConnector
 from snakemake_executor_plugin_streamflow.connect.apptainer_words import Program, flags, mounts
+from snakemake_executor_plugin_streamflow.connect.lifecycle import Lifecycle
 from snakemake_executor_plugin_streamflow.errors import DeployError
-from snakemake_executor_plugin_streamflow.model import CONTROLLER, ApptainerOptions, Deployment
+from snakemake_executor_plugin_streamflow.model import CONTROLLER, ApptainerOptions, Companion, Deployment, Wraps
 
+from ..conformance.test_ssh import lab
 from ..servers.apptainer import apptainer_image, instances  # noqa: F401 - fixture
 from ..servers.docker import DockerEngine, busybox_image, docker_engine  # noqa: F401 - fixtures
+from ..servers.ssh import SshHosts
 from .test_docker import ALPHABET, run
 
 LOG = logging.getLogger(__name__)
@@ -173,3 +177,28 @@ def test_options_become_arguments() -> None:
     assert shown == {("/b", "/home/me/a"), ("/c", "/c"), ("/data/run/d", "/data/run/d")}
     seen = mounts(ApptainerOptions(image="i"), PROGRAM, "lab")
     assert [(str(mount.path), mount.source) for mount in seen] == [("/home/me", "lab")]
+
+
+def test_on_an_ssh_host_files_are_the_hosts_own(apptainer_image: Path) -> None:
+    with SshHosts(1) as hosts:
+        image = Path(hosts.root(1), "tools.sif")
+        shutil.copyfile(apptainer_image, image)
+        box = Deployment("box", "apptainer", ApptainerOptions(image="/tools.sif", instances=False), wraps=Wraps("lab"))
+        companion = Companion(Path("streamflow.yml"), deployments={"lab": lab(hosts), "box": box})
+
+        async def check() -> None:
+            lifecycle = Lifecycle(companion, f"t{secrets.token_hex(4)}", LOG)
+            try:
+                connector = await lifecycle.up("box")
+                (location,) = await connector.locations(None)
+                (host,) = await lifecycle.connectors()["lab"].locations(None)
+                assert (location.filesystem, location.workdir) == (host.filesystem, host.workdir)
+                text = 'test -d /.singularity.d && printf %s "$V" >"$HOME/from-inside"; exit 3'
+                done = await run(connector, location, ["sh", "-c", text], env={"V": "a'$b\udcff"})
+                assert done.code == 3
+                seen = await run(lifecycle.connectors()["lab"], host, ["sh", "-c", 'cat "$HOME/from-inside"'])
+                assert seen.stdout == b"a'$b\xff"
+            finally:
+                assert await lifecycle.down() == []
+
+        asyncio.run(check())
