@@ -10,6 +10,7 @@ MAY_WRAP: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("apptainer", "singularity"), ("docker", "docker-compose", "local", "ssh")),
     "docker": ("local", "ssh"),
     "docker-compose": ("local", "ssh"),
+    "podman": ("local", "ssh"),
     **dict.fromkeys(QUEUE_OPTIONS, ("docker", "docker-compose", "local", "ssh")),
 }
 """type -> types that it can go through. A type that is not here cannot wrap."""

@@ -17,6 +17,7 @@ CONNECTORS: dict[str, str] = {
     "lsf": "lsf:LsfConnector",
     "oar": "oar:OarConnector",
     "pbs": "pbs:PbsConnector",
+    "podman": "podman:PodmanConnector",
     "sge": "sge:SgeConnector",
     "singularity": "apptainer:SingularityConnector",
     "slurm": "slurm:SlurmConnector",

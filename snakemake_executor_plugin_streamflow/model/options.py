@@ -138,6 +138,7 @@ OPTIONS: dict[str, type] = dict(
             "docker": DockerOptions,
             "docker-compose": ComposeOptions,
             "local": LocalOptions,
+            "podman": DockerOptions,
             "singularity": ApptainerOptions,
             "ssh": SshOptions,
             **QUEUE_OPTIONS,

@@ -154,7 +154,7 @@ def docker_engine() -> Iterator[DockerEngine]:
 @pytest.fixture(scope="session")
 def busybox_image(docker_engine: DockerEngine) -> str:
     """An image with busybox's commands, and nothing else (no bash)."""
-    return ensure(docker_engine, BUSYBOX_IMAGE, _busybox_tree, ["ENV PATH=/bin"])
+    return ensure(docker_engine, BUSYBOX_IMAGE, busybox_tree, ["ENV PATH=/bin"])
 
 
 @pytest.fixture(scope="session")
@@ -199,7 +199,8 @@ class Tree:
         self._tar.addfile(entry, io.BytesIO(data))
 
 
-def _busybox_tree() -> bytes:
+def busybox_tree() -> bytes:
+    """Return a tar file with busybox and its names."""
     program = shutil.which("busybox")
     if program is None or not _static(program):
         raise RuntimeError("the busybox image needs a static busybox: `apt-get install busybox-static`")
