@@ -138,6 +138,13 @@ unit:
 	    mapfile -t missing < <(printf '%s\n' "$${missing[@]}" | sort -u)
 	    apt_install "$${missing[@]}"
 	fi
+	if ! command -v apptainer >/dev/null; then  # Debian has it in its newer suites only
+	    if apt-cache show apptainer >/dev/null 2>&1; then
+	        apt_install apptainer
+	    else
+	        echo "NOT TESTED: Apptainer. This machine has no apptainer, and its package sources neither" >&2
+	    fi
+	fi
 	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-snakemake:
