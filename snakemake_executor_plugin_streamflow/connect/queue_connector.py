@@ -65,11 +65,11 @@ class QueueConnector(Connector):
         return found
 
     async def open(self, location: Location, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Channel:
-        inner = await self._login()
         if location.service in self.packed:
             if (held := self._held.get(location.service)) is None:
                 raise Unreachable(f"{location.name}: its allocation has ended")
-            argv, env = held.enter(self._nodes[location.name], argv, env), None
+            return await held.open(self._nodes[location.name], argv, env)
+        inner = await self._login()
         return await inner.connector.open(inner.location, argv, env)
 
     def services(self) -> Sequence[str]:

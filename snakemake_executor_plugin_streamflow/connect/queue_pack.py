@@ -9,14 +9,15 @@ gives the allocation back after a while without any, also when nobody is left to
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DeployError
-from .base import Inner, Log
+from ..errors import DeployError, Unreachable
+from .base import Channel, Inner, Log
 from .queue import Queue, Submission, Wants
 
 _WAIT_S = (0.5, 10.0)
@@ -26,18 +27,20 @@ _FOLDER = "/tmp/.streamflow-$(id -u)-%s"
 
 _HOLDER = """#!/bin/sh
 {everywhere} sh -c {agent} &
-i=0
+i=0; last=
 while kill -0 $! 2>/dev/null; do
   sleep {step}
-  case $({everywhere} sh -c {busy}) in *busy*) i=0;; *) i=$((i+{step}));; esac
+  now=$({everywhere} sh -c {busy} | sort)
+  case $now in *busy*) i=0;; "$last") i=$((i+{step}));; *) i=0; last=$now;; esac
   [ $i -lt {idle} ] || exit 0
 done
 """
 _BUSY = """for f in $(grep -la "STREAMFLOW_HELD={own_id}" /proc/[0-9]*/environ 2>/dev/null); do
   if grep -qa STREAMFLOW_JOB= "$f" 2>/dev/null; then echo busy; break; fi
-  read -r c <"${{f%/environ}}/comm" 2>/dev/null && case $c in sh|dash|bash|busybox) ;; *) echo busy; break;; esac
+  read -r c <"${{f%/environ}}/comm" 2>/dev/null && case $c in
+    sh|dash|bash|busybox) cat "${{f%/environ}}/stat" 2>/dev/null;; *) echo busy; break;; esac
 done"""
-# Shells that wait for a request are not busy; what they run for a transfer is, and so is a job.
+# Jobs and what shells run for a transfer are work; a shell is idle as long as nothing that is counted of it changes.
 _AGENT = """d={folder}; umask 077; rm -rf "$d"; mkdir "$d" || exit 1; trap 'rm -rf "$d"' EXIT; trap 'exit 0' TERM
 mkfifo "$d/new"; mv "$d/new" "$d/requests"; exec 4<>"$d/requests"; STREAMFLOW_HELD={own_id}; export STREAMFLOW_HELD
 while read -r c <&4; do
@@ -68,11 +71,13 @@ class PackingQueue(Queue):
 
     Attributes:
         everywhere: in a job, what runs a command once on each of its nodes.
+        noise: what the step itself adds to the standard error of a process that fails.
         node: a shell word for the name of a node, on it; with the job's id it names the agent's folder.
     """
 
     everywhere: str
     node: str
+    noise: re.Pattern[bytes]
 
     @abstractmethod
     def held(self, id: str) -> str:
@@ -89,6 +94,33 @@ class PackingQueue(Queue):
     @abstractmethod
     def whole(self, pack: Any) -> Wants:
         """Return what is asked of the queue for an allocation."""
+
+
+class StepChannel(Channel):
+    """A process on a node, without what the step says of it."""
+
+    def __init__(self, real: Channel, noise: re.Pattern[bytes]) -> None:
+        self._real = real
+        self._noise = noise
+
+    @property
+    def errors(self) -> bytes:
+        return self._noise.sub(b"", self._real.errors)
+
+    async def read(self) -> bytes:
+        return await self._real.read()
+
+    async def write(self, data: bytes | memoryview) -> None:
+        await self._real.write(data)
+
+    async def close_stdin(self) -> None:
+        await self._real.close_stdin()
+
+    async def wait(self) -> int:
+        return await self._real.wait()
+
+    async def kill(self) -> None:
+        await self._real.kill()
 
 
 class Held:
@@ -150,13 +182,19 @@ class Held:
             raise DeployError(f"{self.name}: its allocation could not be given back: {said}\nDo it with: {cancel}")
         self._id = None
 
-    def enter(self, node: Node, argv: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
-        """Return the command that starts a process on a node, with its streams."""
-        assert self._id is not None
+    async def open(self, node: Node, argv: Sequence[str], env: Mapping[str, str] | None) -> Channel:
+        """Start a process on a node. Raises Unreachable."""
+        if self._id is None:
+            raise Unreachable(f"{self.name}: its allocation has ended")
+        inner = self._inner
+        real = await inner.connector.open(inner.location, self._enter(self._id, node, argv, env))
+        return StepChannel(real, self._queue.noise)
+
+    def _enter(self, id: str, node: Node, argv: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in (env or {}).items())
-        folder = _FOLDER % f"{self._id}-{self._queue.node}"
+        folder = _FOLDER % f"{id}-{self._queue.node}"
         run = f"{exports}exec {shlex.join(argv)}"
-        return [*self._queue.step(self._id, node), "sh", "-c", _RELAY.format(folder=folder), "sh", run]
+        return [*self._queue.step(id, node), "sh", "-c", _RELAY.format(folder=folder), "sh", run]
 
     async def _started(self) -> None:
         assert self._id is not None

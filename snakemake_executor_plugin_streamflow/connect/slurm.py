@@ -43,6 +43,7 @@ class SlurmQueue(PackingQueue):
         " --mem=0 --cpu-bind=none --quiet"
     )
     node = "$SLURMD_NODENAME"
+    noise = re.compile(rb"^srun: error: \S+: task \d+: [^\n]*\n", re.MULTILINE)
     prelude = (
         # What a surrounding job has set would be taken for the wishes of the new one.
         "for v in $(env | sed -n 's/^\\(SLURM_[A-Z0-9_]*\\)=.*/\\1/p'); do [ $v = SLURM_CONF ] || unset $v; done"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ..connect.queue import Profile, Submission, Wants
 from .job import FINISH, JobSpec, look_text, render
 from .quote import exports, quote, words
+from .session import FUNCTIONS
 
 _COMMAND = re.compile(r"\{\{-?\s*streamflow_(command|workdir|environment)\s*-?\}\}")
 
@@ -24,13 +25,23 @@ if ln -s "$q" "$d/owner" 2>/dev/null; then
   [ ! -f "$d/env" ] || {{ . "$d/env"; rm -f "$d/env"; }}
   {hosts}
   trap : TERM INT HUP USR1 USR2
-  {setsid}sh "$d/script" </dev/null >"$d/stdout" 2>"$d/stderr"; c=$?
-  {finish}sf_finish "$d" "$c" {look}
+  {guard}{setsid}sh "$d/script" </dev/null >"$d/stdout" 2>"$d/stderr"; c=$?
+  {late}{finish}sf_finish "$d" "$c" {look}
 elif [ "$(readlink "$d/owner" 2>/dev/null)" = "$q" ]; then : >"$d/requeued"
 fi
 [ ! -d "$d" ] || : >{mailbox}/{id}
 exit "${{c:-0}}"
 """
+
+_LIMIT = """{functions}
+  j=${{d%/*}}; sf_limit {id} {limit_s} >/dev/null 2>&1 & g=$!
+  """
+_LATE = """p=; read -r p 2>/dev/null <"$d/pid"; n=0
+  while [ -n "$p" ] && [ $n -lt 20 ] && kill -0 "-$p" 2>/dev/null; do sleep 0.1; n=$((n+1)); done
+  """
+_OVER = """if [ -e "$d/over" ]; then wait "$g"; else kill "$g"; fi
+  """
+# The limit of a rule holds where the job's processes are a session of their own; elsewhere it is the queue's affair.
 
 _SUBMIT = """
 trap '' HUP PIPE; {prelude}
@@ -108,11 +119,14 @@ def submit_round(specs: Iterable[JobSpec], profile: Profile, jobs: str, mailbox:
     for spec in specs:
         directory = f"{jobs}/{spec.id}"
         job = submission(spec, profile, directory)
+        limited = queue.own_session and spec.limit_s is not None
         start = _START.format(
             directory=quote(directory),
             own_id=queue.own_id,
             id=quote(spec.id),
+            guard=_LIMIT.format(functions=FUNCTIONS, id=quote(spec.id), limit_s=spec.limit_s) if limited else "",
             setsid="setsid " if queue.own_session else "",
+            late=(_OVER if limited else "") + (_LATE if queue.own_session else ""),
             mailbox=quote(mailbox),
             finish=FINISH,
             look=quote(look_text(spec)),

@@ -92,7 +92,7 @@ class Tracked:
         return None
 
     def _with_exit_file(self, end: JobEnd, now: float) -> JobEnd | SiteError | None:
-        if end.code == 0:
+        if end.code == 0 or end.over:
             return end
         if self.final_at is None:
             patience = SIGNALLED_S if end.code > 128 else SAY_S

@@ -1,6 +1,6 @@
 """The session: one shell per location through which jobs are started, watched and cancelled.
 
-Text protocol over one channel. We send calls of the functions in `_FUNCTIONS`, one per job; each call ends with the
+Text protocol over one channel. We send calls of the functions in `FUNCTIONS`, one per job; each call ends with the
 word `ok`, so that a call cut off in the middle is never obeyed. The shell and the jobs' guards answer with events, each
 one line of less than 4096 bytes, written by one system call, so that they never mix:
 
@@ -23,7 +23,7 @@ from ..errors import JobLost, SiteError, TransferError, Unreachable
 from .job import FINISH, JobEnd, JobSpec, look_text, parse_end, render
 from .quote import decode, encode, exports, quote, words
 
-_FUNCTIONS = (
+FUNCTIONS = (
     FINISH
     + r"""
 sf_event() { [ ${#2} -lt 3000 ] || set -- "$1" "${2%% *} @"
@@ -94,7 +94,7 @@ echo READY
 
 def prelude(jobs: str) -> str:
     """Return the text that makes a fresh `sh` a session; `jobs` is the folder of the job directories."""
-    return _PRELUDE % (quote(jobs), quote(_FUNCTIONS))
+    return _PRELUDE % (quote(jobs), quote(FUNCTIONS))
 
 
 _FORGET_AT_ONCE = 50
