@@ -67,7 +67,7 @@ def source() -> Path:
             command = [sys.executable, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps", wanted]
             subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
             with tarfile.open(Path(folder, f"{name}.tar.gz")) as archive:
-                archive.extractall(folder, filter="data")
+                archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
             os.rename(Path(folder, name), cache / name)
     return cache / name
 
