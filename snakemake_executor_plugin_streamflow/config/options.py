@@ -30,7 +30,8 @@ def size_of(options: Any) -> tuple[int, str]:
     """Return how many locations there are, and what they are called."""
     match options:
         case QueueOptions():
-            return sys.maxsize, "nodes"
+            held = sum(one.pack.nodes for one in options.services.values() if getattr(one, "pack", None))  # type: ignore[attr-defined]
+            return (held, "held nodes") if held else (1, "locations (rules ask for `nodes` in their resources)")
         case SshOptions():
             return len(options.nodes), "nodes"
         case ApptainerOptions():
