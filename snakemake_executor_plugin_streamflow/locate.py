@@ -213,7 +213,7 @@ class Locator:
         lost = []
         for canonical, found in zip(paths, await source.store.stat(list(paths.values())), strict=True):
             known = self._ledger.get(canonical, source.filesystem)
-            if known is None or not is_recorded(known, found):
+            if known is None or not is_recorded(known, found) or (known.directory and not _same_time(known, found)):
                 self._ledger.drop(canonical, source.filesystem)
                 lost.append(canonical)
             elif source.site is not None:
@@ -226,4 +226,9 @@ def is_recorded(known: Replica, found: Found) -> bool:
     """Whether what lies there is what was recorded; locations tell times in whole seconds."""
     if known.directory or found.kind != "file":
         return found.kind == ("directory" if known.directory else "file")
-    return found.size_b == known.size_b and found.mtime_ns // 10**9 == known.mtime_ns // 10**9
+    return found.size_b == known.size_b and _same_time(known, found)
+
+
+def _same_time(known: Replica, found: Found) -> bool:
+    """Of a directory it says whether anything right below it came or went, as when a scratch disk is purged."""
+    return found.mtime_ns // 10**9 == known.mtime_ns // 10**9

@@ -94,6 +94,7 @@ class Here(Store):
                 for entry in reversed(item.entries):
                     if entry.kind == "d":
                         os.chmod(join(beside, entry.name), entry.mode)
+                        os.utime(join(beside, entry.name), ns=(entry.mtime_ns, entry.mtime_ns))
                 if os.path.isdir(final) and not os.path.islink(final):
                     shutil.rmtree(final)
                 elif item.directory and os.path.lexists(final):
@@ -175,6 +176,7 @@ class Here(Store):
         for entry in reversed(item.entries):
             if entry.kind == "d":
                 os.chmod(join(beside, entry.name), entry.mode | stat.S_IRWXU)
+                os.utime(join(beside, entry.name), ns=(entry.mtime_ns, entry.mtime_ns))
 
     def found(self, path: str) -> Found:
         """Look at one path, following links."""

@@ -83,7 +83,8 @@ def filling(items: Sequence[Item], names: Sequence[str]) -> str:
                 links.append(f"ln -s -- {quote(entry.target)} {quote(name)} || exit 1")
             elif entry.kind == "d":
                 folders.append(name)
-                closed.append(f"chmod {entry.mode | 0o700:o} {quote(name)} || exit 1")
+                when = f"touch -d @{entry.mtime_ns // 10**9} {quote(name)}"
+                closed.append(f"chmod {entry.mode | 0o700:o} {quote(name)} && {when} || exit 1")
             else:
                 files.append(f"put {quote(name)} {entry.size_b} || exit 1")
                 modes.setdefault(entry.mode, []).append(name)

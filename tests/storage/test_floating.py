@@ -83,6 +83,28 @@ def test_final_targets_that_are_lost_are_told_and_made_anew(tmp_path: Path) -> N
     assert (run.work / "out/a.txt").read_text().strip() == "400000"
 
 
+def test_a_directory_of_which_something_was_removed_at_its_site_is_made_anew(tmp_path: Path) -> None:
+    run = floating(
+        tmp_path,
+        """
+    rule all:
+        input: "out"
+    rule a_one:
+        output: directory("d")
+        shell: "mkdir {output}; echo x > {output}/x; echo y > {output}/y"
+    rule b_two:
+        input: "d"
+        output: "out"
+        shell: "cat {input}/* > {output}"
+    """,
+    )
+    time.sleep(1)  # sites tell times in whole seconds
+    shutil.rmtree(run.sites / "two")
+    (run.sites / "one/d/x").unlink()
+    assert once_more(tmp_path, "-R", "b_two").jobs("one") == 1
+    assert (run.work / "out").read_text() == "x\ny\n"
+
+
 def test_what_marks_on_outputs_ask_for_happens_where_they_are(tmp_path: Path) -> None:
     digest = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"  # of "hello\n"
     run = floating(
