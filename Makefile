@@ -145,7 +145,7 @@ unit:
 	        echo "NOT TESTED: Apptainer. This machine has no apptainer, and its package sources neither" >&2
 	    fi
 	fi
-	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-snakemake:
 	@$(checks_venv)
