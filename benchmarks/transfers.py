@@ -2,6 +2,7 @@
 
     python benchmarks/transfers.py [ssh|docker ...] [--mib N] [--files N] [--rounds N]
 
+All files lie in memory (tmpfs): what a disk takes to make 10,000 files differs from run to run by more than all else.
 Each way: one large file, and a tree of small files. ssh: controller to host, host to controller, host to host; docker:
 container to container. Ours are verified by digests at both ends; the pipes verify nothing.
 """
@@ -150,7 +151,7 @@ async def between(
             pipes = [there(0, take(item)) + " </dev/null", there(1, GIVE)]
             await compare(f"{kind} -> {kind}", item, a, b, pipes, clean, rounds)
         if kind == "ssh":
-            with tempfile.TemporaryDirectory(prefix="streamflow-bench-") as folder:
+            with tempfile.TemporaryDirectory(prefix="streamflow-bench-", dir="/dev/shm") as folder:
                 here = Here("controller", Path(folder))
                 for item in items:
                     await copy(a, await a.list({item: item}), here)
@@ -184,6 +185,8 @@ def main() -> None:
     args = parser.parse_args()
     for where in args.where:
         with rig.ssh_options() if where == "ssh" else rig.docker_options() as options:
+            if where == "docker":
+                options |= {"tmpfs": ("/tmp:exec",)}
             asyncio.run(between(where, options, tuple(args.items), args.mib, args.files, args.rounds))
 
 

@@ -21,7 +21,6 @@ class QueueConnector(Connector):
     A queue is not brought up or taken down, but for the allocations that services with `pack` hold.
     """
 
-    wrappable = True
     queue: ClassVar[Queue]
 
     def __init__(self, deployment: Deployment, *, run: str, inner: Inner | None, log: Log) -> None:

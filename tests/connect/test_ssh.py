@@ -848,7 +848,6 @@ def test_locations_say_what_the_options_say(ssh_hosts: SshHosts) -> None:
 
 def test_the_registry_knows_the_connector() -> None:
     assert connector_class("ssh") is SshConnector
-    assert not SshConnector.wrappable
 
 
 def test_options_are_inherited_by_hops() -> None:
