@@ -16,6 +16,7 @@ from snakemake_executor_plugin_streamflow.connect.lsf import LsfQueue
 from snakemake_executor_plugin_streamflow.connect.oar import OarQueue
 from snakemake_executor_plugin_streamflow.connect.pbs import PbsQueue
 from snakemake_executor_plugin_streamflow.connect.queue import Queue, State, Submission, Wants
+from snakemake_executor_plugin_streamflow.connect.queue_connector import QueueConnector
 from snakemake_executor_plugin_streamflow.connect.queue_pack import Node
 from snakemake_executor_plugin_streamflow.connect.registry import connector_class
 from snakemake_executor_plugin_streamflow.connect.sge import SgeQueue
@@ -60,6 +61,7 @@ def states(found: dict[str, object]) -> dict[str, str]:
 def test_every_type_has_a_connector_and_options() -> None:
     assert set(QUEUES) == set(QUEUE_OPTIONS)
     for name in QUEUES:
+        assert issubclass(connector_class(name), QueueConnector)
 
 
 @pytest.mark.parametrize("name", QUEUES)
