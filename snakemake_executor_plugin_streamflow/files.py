@@ -7,7 +7,7 @@ import base64
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,8 @@ class Files:
         self.doubtful: set[str] = set()
         """Outputs of a run that died before Snakemake had accepted them: not there, until somebody vouches for them."""
         self.listed = Listed(here / ".snakemake" / "streamflow" / "listed")
+        self.copies: Path | None = None
+        """Where the storage plugin keeps local copies, those of listed directories among them."""
 
     def canonical(self, path: str) -> str:
         """Canonical form of a path as Snakemake has it."""
@@ -78,10 +80,40 @@ class Files:
             if not replicas or self.ledger.get(path, CONTROLLER) is not None or info.st_mtime_ns > replicas[0].made_ns:
                 return self._own(path, info)
         others = [replica for replica in replicas if replica.filesystem != CONTROLLER]
+        part = self._part(path)
+        if part is not None and (not others or others[0].version != _version_of_part(path, part[2][0])):
+            return State(*part[0])
         if not others:
             return None
         one = others[0]
         return State(one.directory, 0 if one.directory else one.size_b, one.made_ns or one.mtime_ns)
+
+    def _part(self, path: str) -> tuple[tuple[bool, int, int], int, Sequence[Replica]] | None:
+        """What a path is as part of a listed directory: its state, the time of its files, the directory's replicas."""
+        above = os.path.dirname(path)
+        while self.listed and self.copies is not None and above:
+            if above in self.listed and (replicas := self.ledger.replicas(above)):
+                with suppress(OSError):
+                    info = os.stat(self.copies / path)
+                    directory = stat.S_ISDIR(info.st_mode)
+                    made_ns = replicas[0].made_ns or info.st_mtime_ns
+                    return (directory, 0 if directory else info.st_size, made_ns), info.st_mtime_ns, replicas
+                return None
+            above = os.path.dirname(above) if above != "/" else ""
+        return None
+
+    def _note_part(self, path: str) -> None:
+        """Tell the ledger of a path that is where a listed directory is that it belongs to."""
+        part = self._part(path)
+        if part is None:
+            return
+        (directory, size_b, made_ns), mtime_ns, wholes = part
+        for whole in wholes:
+            version = _version_of_part(path, whole)
+            if self.ledger.version(path) not in (None, version):
+                self.ledger.drop_path(path)
+            if self.ledger.get(path, whole.filesystem) is None:
+                self.ledger.put(Replica(path, whole.filesystem, version, size_b, mtime_ns, None, directory, made_ns))
 
     def names(self, folder: str) -> set[str]:
         """Return the names of all that is directly in a folder now, at whatever site; `folder` is canonical or ""."""
@@ -97,6 +129,9 @@ class Files:
                 for entry in entries
                 if not entry.is_symlink() or self.state(os.path.join(folder, entry.name)) is not None
             )
+        if self._part(f"{folder}/.") is not None and self.copies is not None:
+            with suppress(OSError):
+                found.update(os.listdir(self.copies / folder))
         return found - {path.removeprefix(f"{folder}/") for path in self.doubtful}
 
     def _own(self, path: str, info: os.stat_result) -> State:
@@ -113,6 +148,7 @@ class Files:
         found = self.home.found(path)
         if found.kind == "missing":
             self.ledger.drop(path, CONTROLLER)
+            self._note_part(path)
             return self.ledger.version(path)
         directory = found.kind == "directory"
         size, mtime = await asyncio.to_thread(self.stamp, path, found) if directory else (found.size_b, found.mtime_ns)
@@ -177,6 +213,10 @@ class Files:
                         size += info.st_size if stat.S_ISREG(info.st_mode) else 0
                         newest = max(newest, info.st_mtime_ns)
         return size, newest
+
+
+def _version_of_part(path: str, whole: Replica) -> str:
+    return f"{whole.version}:{path.removeprefix(whole.path)}"
 
 
 def incomplete(here: Path) -> set[str]:

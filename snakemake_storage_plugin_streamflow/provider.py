@@ -73,6 +73,7 @@ class StorageProvider(StorageProviderBase):
             from .engine import engine
 
             self._engine = engine(getattr(self.settings, "file", None), self.logger)
+            self._engine.files.copies = Path(self.local_prefix).absolute()
         return self._engine
 
     @cached_property

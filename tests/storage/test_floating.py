@@ -201,6 +201,38 @@ def test_checkpoints_and_input_functions_see_what_lies_at_sites(tmp_path: Path) 
     assert (run.work / "all").read_text() == "17 100\n3abbbcd"
 
 
+def test_files_in_the_directory_of_a_checkpoint_are_inputs(tmp_path: Path) -> None:
+    run = floating(
+        tmp_path,
+        """
+    rule all:
+        input: "all"
+    checkpoint split_one:
+        input: "in"
+        output: directory("parts")
+        shell: "mkdir {output}; split -l 1 {input} {output}/x"
+    rule each_two:
+        input: "parts/{name}"
+        output: "made/{name}"
+        shell: "cat {input} {input} > {output}"
+    def made(wildcards):
+        folder = checkpoints.split_one.get().output[0]
+        return expand("made/{name}", name=sorted(glob_wildcards(folder + "/{name,x.*}").name))
+    rule gather_one:
+        input: made
+        output: "all"
+        shell: "cat {input} > {output}"
+    """,
+        prepare=lambda work: (work / "in").write_text("a\nb\n") and None,
+    )
+    assert (run.work / "all").read_text() == "a\na\nb\nb\n"
+    assert (run.jobs("one"), run.jobs("two")) == (2, 2)
+    assert "Nothing to be done" in once_more(tmp_path).text
+    (run.work / "in").write_text("a\nc\n")
+    changed = once_more(tmp_path)
+    assert (run.work / "all").read_text() == "a\na\nc\nc\n", changed.text
+
+
 def test_rules_that_run_here_read_and_write_floating_files(tmp_path: Path) -> None:
     def prepare(work: Path) -> None:
         (work / "in").write_text("in\n")
