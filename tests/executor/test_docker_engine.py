@@ -92,7 +92,7 @@ def run_and_restart(tmp_path: Path, engine: PrivateEngine, *options: str) -> tup
     shared = tmp_path / "shared"
     shared.mkdir()
     engine.start(*options)
-    image = docker.ensure(engine, docker.BUSYBOX_IMAGE, docker._busybox_tree, ["ENV PATH=/bin"])
+    image = docker.ensure(engine, docker.BUSYBOX_IMAGE, docker.busybox_tree, ["ENV PATH=/bin"])
     companion = COMPANION.replace("IMAGE", image).replace("ADDRESS", engine.address).replace("SHARED", str(shared))
     work = write_workflow(tmp_path, SNAKEFILE, companion)
     run = subprocess.Popen(
