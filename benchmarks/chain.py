@@ -1,10 +1,10 @@
 """A chain of four steps over samples that lie at two ssh hosts: what moves, and how long it takes, in several ways.
 
-    python benchmarks/chain.py [--samples 20] [--mb 50] [--jobs 4] [way ...]
+    python benchmarks/chain.py [--samples 20] [--mb 20] [--jobs 4] [way ...]
 
 Ways: floating (files stay, jobs follow them), random (the same, jobs anywhere), one (the same, all at one host),
 drop-in (every output comes home). The least that has to move is the last step's output, to the controller.
-Hosts are containers of namespaces on this machine; bytes are those of the journal's transfers.
+The hosts' files are in memory: four times samples x MB must fit. Bytes are those of the journal's transfers.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ways", nargs="*", default=["floating", "random", "one", "drop-in"])
     parser.add_argument("--samples", type=int, default=20)
-    parser.add_argument("--mb", type=int, default=50)
+    parser.add_argument("--mb", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=4)
     given = parser.parse_args()
-    last = given.mb * 40_000  # 4 %
+    last = 1_200_000  # the journal leaves smaller transfers out
     least_mb = given.samples * last / 1e6
     moved: dict[str, float] = {}
     took: dict[str, float] = {}
@@ -92,7 +92,7 @@ def measure(way: str, hosts: SshHosts, given: argparse.Namespace, last: int) -> 
         },
     }
     with rig.workflow(SNAKEFILE.format(samples=given.samples, last=last), companion) as folder:
-        args = ["--executor", "streamflow", "--jobs", str(given.jobs), "--quiet", "all"]
+        args = ["--executor", "streamflow", "--jobs", str(given.jobs), "--quiet", "progress"]
         if way != "drop-in":
             args += [word for name, value in FLOATING.items() for word in (f"--{name}", *value.split())]
         run = rig.run(rig.snakemake(*args), folder)
