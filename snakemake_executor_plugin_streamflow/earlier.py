@@ -49,8 +49,9 @@ class Earlier:
         for record in (record for run in dead for record in journal.tasks(run)):
             if record.state is State.ACCOUNTED:
                 done.setdefault(record.location, []).append(record.id)
-        if dead:
+        if dead and not alive:
             await asyncio.to_thread(_remove_partial, here)
+        if dead:
             self._engine.spawn(self._take_down([d for d in journal.deployments() if d.run in dead]))
         await self._engine.sites.take_over(self._spared, done, alive=alive, deep=bool(dead) and not alive)
         for run in dead:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures.thread  # its exit handler must be older than ours: connectors close with its threads
-import hashlib
 import os
 import secrets
 import threading
@@ -29,6 +28,7 @@ from .move.store import Store
 from .plan import Ledger, Placement
 from .removals import Removals
 from .runtime import Runtimes
+from .site import workflow_key
 from .sites import Sites
 from .staging import Staging
 
@@ -84,7 +84,7 @@ class Engine:
             self.placement,
             self.ledger,
             here=PurePosixPath(here),
-            key=hashlib.sha1(f"{os.uname().nodename}:{here}".encode(), usedforsecurity=False).hexdigest()[:12],
+            key=workflow_key(here),
             limit=transfer_limit,
             spawn=self.spawn,
             log=log,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -18,7 +16,7 @@ from ..errors import DeployError, Gone, SiteError
 from ..journal import DeploymentRecord
 from ..model import CONTROLLER, SCHEME, Address, Companion, Deployment, LocalOptions, Location, is_address
 from ..move.here import Here
-from ..site import Site
+from ..site import Site, workflow_key
 from .terminal import Tell
 
 _LIMIT = 4
@@ -143,8 +141,3 @@ async def _locations(connector: Connector) -> Sequence[Location]:
         if connector.ephemeral:
             raise Gone(str(error)) from error
         raise
-
-
-def workflow_key(here: Path) -> str:
-    """The stable name of a workflow."""
-    return hashlib.sha1(f"{os.uname().nodename}:{here}".encode(), usedforsecurity=False).hexdigest()[:12]
