@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
+from .accounting import Accounting, Tally
 from .config import binding_for
 from .earlier import Earlier
-from .engine import HERE, Engine
-from .errors import CapacityError, DataLost, DeployError, JobFailed, JobTimeout, NoSpace, SiteError, quote_tail
-from .finish import finish, undo
-from .jobs import LAUNCHER, PROGRAMS, PYTHON, Output, Task
+from .engine import Engine
+from .errors import CapacityError, DataLost, DeployError, JobFailed, NoSpace, SiteError
+from .jobs import LAUNCHER, PROGRAMS, PYTHON, Task
 from .journal import State, TaskRecord
 from .keeping import Keeping, Later
 from .model import Binding, Target, is_address
-from .plan import Decision, Wanted
 from .remake import Maker, Remaker
-from .remote.job import JobEnd, JobSpec
+from .remote.job import JobSpec
 from .site import Site
 from .spec import job_spec
+from .waiting import UNBOUND, Reconsider, Waiting
 
 _RETRIES = 3
 """How often a task is placed anew after a failure that is not its own."""
@@ -32,19 +30,6 @@ _LOSSES = 5
 """How often inputs of a task may be lost before that is its failure."""
 
 Done = Callable[[Task, Exception | None], None]
-
-
-class _Reconsider(Exception):
-    """Locations have changed: place the task anew; this is not an attempt."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What is told at the end of a run."""
-
-    jobs: Counter[str] = field(default_factory=Counter)
-    sent_b: Counter[str] = field(default_factory=Counter)
-    fetched_b: Counter[str] = field(default_factory=Counter)
 
 
 class Driver:
@@ -57,20 +42,17 @@ class Driver:
     def __init__(self, engine: Engine, *, done: Done, maker: Maker, later: Later, keep_incomplete: bool) -> None:
         self.tally = Tally()
         self._engine = engine
-        engine.sites.returned = self._pump
+        self._waiting = Waiting(engine)
+        engine.sites.returned = self._waiting.pump
         self._log = engine.log
         self._done = done
-        self._keep_incomplete = keep_incomplete
-        self._unbound = Binding(("*",), ("*",), (Target(HERE),))
-        self._placed: dict[str, asyncio.Future[Decision]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: dict[str, TaskRecord] = {}
         self._earlier = Earlier(engine)
         self._remaker = Remaker(engine.files, maker, self._attempts, engine.errands.remove, engine.log)
         self._keeping = Keeping(engine, self.tally.sent_b, self.tally.fetched_b, later)
-        self._homecoming: set[asyncio.Task[None]] = set()
+        self._accounting = Accounting(engine, self._keeping, self.tally, keep_incomplete=keep_incomplete)
         self._stopping = False
-        self._timer: asyncio.TimerHandle | None = None
 
     def take_over(self, jobs: Collection[str]) -> dict[str, TaskRecord]:
         """Return what is known of jobs of earlier runs, by the identity that Snakemake was told.
@@ -132,7 +114,7 @@ class Driver:
 
     def binding(self, task: Task) -> Binding:
         """The binding of a task; unbound ones run on the controller."""
-        return binding_for(self._engine.companion, task.rule, task.group) or self._unbound
+        return binding_for(self._engine.companion, task.rule, task.group) or UNBOUND
 
     def _accept(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -172,7 +154,7 @@ class Driver:
                     await self._attempt(one, binding, frozenset(full))
                 await self._remaker.tidy(task)
                 return
-            except _Reconsider:
+            except Reconsider:
                 continue
             except JobFailed:
                 raise
@@ -213,7 +195,7 @@ class Driver:
         except JobFailed as error:
             journal.change_task(task.id, State.FAILED, detail=f"{error}")
             raise
-        except (asyncio.CancelledError, _Reconsider):
+        except (asyncio.CancelledError, Reconsider):
             journal.change_task(task.id, State.CANCELLED)
             raise
         except Exception as error:
@@ -221,17 +203,17 @@ class Driver:
             raise
 
     async def _attempt(self, task: Task, binding: Binding, avoid: frozenset[str]) -> None:
-        sites, placement = self._engine.sites, self._engine.placement
+        sites = self._engine.sites
         await sites.open(binding.targets)
         if task.nested:
             binding = replace(binding, targets=await self._engine.runtimes.usable(binding.targets, sites))
-        decision = await self._place(task, binding, avoid)
+        decision = await self._waiting.place(task, binding, avoid)
         started = time.monotonic()
         try:
             chosen = [sites.get(location.name) for location in decision.locations]
             first = chosen[0]
             if first is None or None in chosen:
-                raise _Reconsider
+                raise Reconsider
             try:
                 for site in chosen[1:]:
                     if site is not None:
@@ -242,17 +224,10 @@ class Driver:
                 raise
             except SiteError as error:
                 if sites.strike(first, error):
-                    self._reconsider()
+                    self._waiting.reconsider()
                 raise
         finally:
-            placement.release(task.id, time.monotonic() - started)
-            self._pump()
-
-    def _reconsider(self) -> None:
-        """A location has gone: who waits for one may have to bring up others."""
-        for future in self._placed.values():
-            if not future.done():
-                future.set_exception(_Reconsider())
+            self._waiting.release(task.id, time.monotonic() - started)
 
     async def _stage_in(self, site: Site, task: Task) -> None:
         async with self._keeping.room(site, (*task.inputs, *task.sources)):
@@ -288,49 +263,7 @@ class Driver:
             end = await site.run(spec)
         finally:
             staging.written(site, outputs)
-        await self._account(site, task, end)
-
-    async def _account(self, site: Site, task: Task, end: JobEnd) -> None:
-        """Check what a job has made, tell the ledger, and bring it where it is expected."""
-        staging, outputs = self._engine.staging, task.outputs()
-        path_of = partial(self._engine.locator.path_at, site)
-        self._engine.journal.change_task(task.id, State.ENDED)
-        self.tally.jobs[site.location.name] += 1
-        if end.outputs is not None:  # found under the names used there: give them back the names used here
-            renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
-            end = replace(end, outputs=tuple(renamed))
-        if end.code != 0:
-            if not site.in_place and (gone := await site.insist(partial(staging.lost_inputs, site, task.inputs))):
-                raise DataLost(f"{task.name} failed at {site.location.name}: {', '.join(gone)} vanished there", *gone)
-            await self._give_up(site, task, end)
-            raise await self._failure(site, task, end)
-        pairs = list(zip(outputs, end.outputs or (), strict=False))
-        missing = [output.path for output, found in pairs if found.kind == "missing" and not output.may_be_missing]
-        if not missing and task.floating:
-            try:
-                end = await site.insist(partial(finish, site, task, end, path_of))
-            except JobFailed:
-                await self._give_up(site, task, end)
-                raise
-            pairs = list(zip(outputs, end.outputs or (), strict=False))
-        if missing:
-            await self._give_up(site, task, end)
-            raise JobFailed(
-                f"{task.name} ended well at {site.location.name}, but did not make: {', '.join(missing)}",
-                code=0,
-                stderr=await site.stderr(task.id),
-                directory=f"{site.location.name}:{site.directory(task.id)}",
-            )
-        staging.account(site, task, outputs, end)
-        await self._keeping.weigh(site, task)
-        home = [(output, found) for output, found in pairs if output.home]
-        moved = await site.insist(lambda: staging.stage_out(site, home))
-        self.tally.fetched_b[site.location.name] += moved
-        await self._deliver(site, outputs)
-        self._go_home(self._keeping.after(site, task, self.binding(task)))
-        self._engine.journal.change_task(task.id, State.ACCOUNTED)
-        self._engine.flush()
-        site.session.forget(task.id)
+        await self._accounting.account(site, task, self.binding(task), end)
 
     async def _go_on(self, task: Task, binding: Binding, begun: TaskRecord) -> bool:
         """Go on with a job of an earlier run; return False when it has to run anew."""
@@ -351,8 +284,7 @@ class Driver:
                 try:
                     await self._run(site, one, self._spec(site, one))
                 finally:
-                    engine.placement.release(one.id)
-                    self._pump()
+                    self._waiting.release(one.id)
         except JobFailed:
             raise
         except SiteError as error:
@@ -360,113 +292,14 @@ class Driver:
             return False
         return True
 
-    async def _give_up(self, site: Site, task: Task, end: JobEnd) -> None:
-        """Undo what a job that failed has made; bring home its logs, and with --keep-incomplete its outputs."""
-        staging, outputs, keep = self._engine.staging, task.outputs(), self._keep_incomplete
-        path_of = partial(self._engine.locator.path_at, site)
-        updated = [output for output in outputs if output.update and task.floating]
-        staging.disown(site, [output for output in outputs if not (output.log or output in updated)])
-        wanted = [
-            (output, found)
-            for output, found in zip(outputs, end.outputs or (), strict=False)
-            if output.log or (keep and output.home)
-        ]
-        with suppress(SiteError):  # the job's own failure is the news
-            if task.floating:
-                try:
-                    await undo(site, task, path_of, keep=keep)
-                except SiteError:
-                    staging.disown(site, updated)
-                    raise
-                self._engine.errands.spare(() if keep else [output.path for output in updated])
-            moved = await site.insist(lambda: staging.stage_out(site, wanted))
-            self.tally.fetched_b[site.location.name] += moved
-
-    async def _deliver(self, site: Site, outputs: Sequence[Output]) -> None:
-        """Bring outputs to where others expect them; final targets in the background."""
-        for output in outputs:
-            if is_address(output.path):
-                moved = await site.insist(partial(self._engine.staging.hand_over, site, output))
-                self.tally.fetched_b[site.location.name] += moved
-            if output.deliver is not None:
-                await asyncio.to_thread(output.deliver)
-        targets = [output.path for output in outputs if output.target]
-        if targets:
-            self._go_home(self._bring_home(site, targets))
-
-    def _go_home(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start what is waited for at the end of the run."""
-        coming = self._engine.loop.create_task(work)
-        self._homecoming.add(coming)
-        coming.add_done_callback(self._homecoming.discard)
-
-    async def _bring_home(self, site: Site, paths: Sequence[str]) -> None:
-        try:
-            moved = await site.insist(lambda: self._engine.errands.bring_home(paths))
-            self.tally.fetched_b[site.location.name] += moved
-        except SiteError as error:
-            self._log.warning(f"{', '.join(paths)} stays at {site.location.name}: {error}")
-
-    async def _failure(self, site: Site, task: Task, end: JobEnd) -> JobFailed:
-        code, stderr = end.code, await site.stderr(task.id)
-        where = f"{site.location.name}:{site.directory(task.id)}"
-        how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
-        message = f"{task.name} {how} at {site.location.name}{f': {end.reason}' if end.reason else ''}."
-        if end.over:
-            message += f" Its rule's `runtime` is {task.resources.get('runtime')} minutes."
-        if stderr.strip():
-            message += f" Last lines of its stderr:\n{quote_tail(stderr)}"
-        kind = JobTimeout if end.over else JobFailed
-        return kind(f"{message}\nThe whole of it: {where}", code=code, stderr=stderr, directory=where)
-
-    # Placement
-
-    async def _place(self, task: Task, binding: Binding, avoid: frozenset[str]) -> Decision:
-        engine, request = self._engine, task.request
-        if binding is self._unbound:  # as the local executor: more threads than cores are not refused
-            site = next(s for s in engine.sites if s.location.deployment == HERE)
-            cores = min(request.cores, site.location.cores or request.cores)
-            request = replace(request, cores=cores, memory_b=0, disk_b=0)
-        inputs: tuple[tuple[str, int], ...] = ()
-        if binding is not self._unbound:
-            inputs = await engine.locator.sizes(task.inputs)
-        wanted = Wanted(task.id, request, binding.targets, binding.policy, inputs, avoid)
-        engine.placement.check(wanted)
-        future = self._placed[task.id] = engine.loop.create_future()
-        engine.placement.submit(wanted)
-        self._pump()
-        try:
-            decision: Decision = await future
-            return decision
-        except BaseException:
-            engine.placement.withdraw(task.id)
-            raise
-        finally:
-            self._placed.pop(task.id, None)
-
-    def _pump(self) -> None:
-        placement, loop = self._engine.placement, self._engine.loop
-        for decision in placement.place(loop.time()):
-            self._log.debug(f"{decision.id}: {decision.explanation}")
-            future = self._placed.get(decision.id)
-            if future is None or future.done():
-                placement.release(decision.id)
-            else:
-                future.set_result(decision)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if (at := placement.look_again_at()) is not None:
-            self._timer = loop.call_at(max(at, loop.time() + 0.01), self._pump)
-
     async def _finish(self) -> None:
-        while self._homecoming:
-            await asyncio.wait(set(self._homecoming))
+        while homecoming := self._accounting.homecoming:
+            await asyncio.wait(homecoming)
         await self._engine.removals.settled()
 
     async def _stop(self) -> None:
         self._stopping = True
-        ending = self._tasks | self._homecoming
+        ending = self._tasks | self._accounting.homecoming
         for task in ending:
             task.cancel()
         if ending:

@@ -1,0 +1,145 @@
+"""What follows a job: its outputs are checked, told to the ledger, and brought where they are expected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from .engine import Engine
+from .errors import DataLost, JobFailed, JobTimeout, SiteError, quote_tail
+from .finish import finish, undo
+from .jobs import Output, Task
+from .journal import State
+from .keeping import Keeping
+from .model import Binding, is_address
+from .remote.job import JobEnd
+from .site import Site
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is told at the end of a run."""
+
+    jobs: Counter[str] = field(default_factory=Counter)
+    sent_b: Counter[str] = field(default_factory=Counter)
+    fetched_b: Counter[str] = field(default_factory=Counter)
+
+
+class Accounting:
+    """Runs on the engine's loop."""
+
+    def __init__(self, engine: Engine, keeping: Keeping, tally: Tally, *, keep_incomplete: bool) -> None:
+        self._engine, self._keeping, self._tally = engine, keeping, tally
+        self._keep_incomplete = keep_incomplete
+        self._homecoming: set[asyncio.Task[None]] = set()
+
+    @property
+    def homecoming(self) -> frozenset[asyncio.Task[None]]:
+        """What goes on in the background, and is waited for at the end of the run."""
+        return frozenset(self._homecoming)
+
+    async def account(self, site: Site, task: Task, binding: Binding, end: JobEnd) -> None:
+        """Check what a job has made, tell the ledger, and bring it where it is expected."""
+        staging, outputs = self._engine.staging, task.outputs()
+        path_of = partial(self._engine.locator.path_at, site)
+        self._engine.journal.change_task(task.id, State.ENDED)
+        self._tally.jobs[site.location.name] += 1
+        if end.outputs is not None:  # found under the names used there: give them back the names used here
+            renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
+            end = replace(end, outputs=tuple(renamed))
+        if end.code != 0:
+            if not site.in_place and (gone := await site.insist(partial(staging.lost_inputs, site, task.inputs))):
+                raise DataLost(f"{task.name} failed at {site.location.name}: {', '.join(gone)} vanished there", *gone)
+            await self._give_up(site, task, end)
+            raise await self._failure(site, task, end)
+        pairs = list(zip(outputs, end.outputs or (), strict=False))
+        missing = [output.path for output, found in pairs if found.kind == "missing" and not output.may_be_missing]
+        if not missing and task.floating:
+            try:
+                end = await site.insist(partial(finish, site, task, end, path_of))
+            except JobFailed:
+                await self._give_up(site, task, end)
+                raise
+            pairs = list(zip(outputs, end.outputs or (), strict=False))
+        if missing:
+            await self._give_up(site, task, end)
+            raise JobFailed(
+                f"{task.name} ended well at {site.location.name}, but did not make: {', '.join(missing)}",
+                code=0,
+                stderr=await site.stderr(task.id),
+                directory=f"{site.location.name}:{site.directory(task.id)}",
+            )
+        staging.account(site, task, outputs, end)
+        await self._keeping.weigh(site, task)
+        home = [(output, found) for output, found in pairs if output.home]
+        moved = await site.insist(lambda: staging.stage_out(site, home))
+        self._tally.fetched_b[site.location.name] += moved
+        await self._deliver(site, outputs)
+        self._go_home(self._keeping.after(site, task, binding))
+        self._engine.journal.change_task(task.id, State.ACCOUNTED)
+        self._engine.flush()
+        site.session.forget(task.id)
+
+    async def _give_up(self, site: Site, task: Task, end: JobEnd) -> None:
+        """Undo what a job that failed has made; bring home its logs, and with --keep-incomplete its outputs."""
+        staging, outputs, keep = self._engine.staging, task.outputs(), self._keep_incomplete
+        path_of = partial(self._engine.locator.path_at, site)
+        updated = [output for output in outputs if output.update and task.floating]
+        staging.disown(site, [output for output in outputs if not (output.log or output in updated)])
+        wanted = [
+            (output, found)
+            for output, found in zip(outputs, end.outputs or (), strict=False)
+            if output.log or (keep and output.home)
+        ]
+        with suppress(SiteError):  # the job's own failure is the news
+            if task.floating:
+                try:
+                    await undo(site, task, path_of, keep=keep)
+                except SiteError:
+                    staging.disown(site, updated)
+                    raise
+                self._engine.errands.spare(() if keep else [output.path for output in updated])
+            moved = await site.insist(lambda: staging.stage_out(site, wanted))
+            self._tally.fetched_b[site.location.name] += moved
+
+    async def _deliver(self, site: Site, outputs: Sequence[Output]) -> None:
+        """Bring outputs to where others expect them; final targets in the background."""
+        for output in outputs:
+            if is_address(output.path):
+                moved = await site.insist(partial(self._engine.staging.hand_over, site, output))
+                self._tally.fetched_b[site.location.name] += moved
+            if output.deliver is not None:
+                await asyncio.to_thread(output.deliver)
+        targets = [output.path for output in outputs if output.target]
+        if targets:
+            self._go_home(self._bring_home(site, targets))
+
+    def _go_home(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start what is waited for at the end of the run."""
+        coming = self._engine.loop.create_task(work)
+        self._homecoming.add(coming)
+        coming.add_done_callback(self._homecoming.discard)
+
+    async def _bring_home(self, site: Site, paths: Sequence[str]) -> None:
+        try:
+            moved = await site.insist(lambda: self._engine.errands.bring_home(paths))
+            self._tally.fetched_b[site.location.name] += moved
+        except SiteError as error:
+            self._engine.log.warning(f"{', '.join(paths)} stays at {site.location.name}: {error}")
+
+    async def _failure(self, site: Site, task: Task, end: JobEnd) -> JobFailed:
+        code, stderr = end.code, await site.stderr(task.id)
+        where = f"{site.location.name}:{site.directory(task.id)}"
+        how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
+        message = f"{task.name} {how} at {site.location.name}{f': {end.reason}' if end.reason else ''}."
+        if end.over:
+            message += f" Its rule's `runtime` is {task.resources.get('runtime')} minutes."
+        if stderr.strip():
+            message += f" Last lines of its stderr:\n{quote_tail(stderr)}"
+        kind = JobTimeout if end.over else JobFailed
+        return kind(f"{message}\nThe whole of it: {where}", code=code, stderr=stderr, directory=where)
