@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import ApptainerOptions, ComposeOptions, DockerOptions
+from ..model import ApptainerOptions, ComposeOptions, DockerOptions, KubernetesOptions
 from .sections import CompanionSection
 
 IGNORED_SECTIONS = {
@@ -20,7 +20,6 @@ TYPES_NOT_YET = (
     "helm",
     "helm3",
     "helm4",
-    "kubernetes",
     "occam",
     "unknown",
 )
@@ -44,6 +43,9 @@ IGNORED_OPTIONS: dict[type, frozenset[str]] = {
         )
     ),
     DockerOptions: frozenset({"cidfile", "detachKeys", "rm", "sigProxy"}),
+    KubernetesOptions: frozenset(
+        ("locationsCacheSize", "locationsCacheTTL", "resourcesCacheSize", "resourcesCacheTTL")
+    ),
 }
 """Keys that are accepted and not used. Of docker's: cleaning up and attaching is the connector's affair."""
 

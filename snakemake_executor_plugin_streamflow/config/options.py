@@ -9,7 +9,16 @@ from typing import Any
 
 import yaml
 
-from ..model import ApptainerOptions, ComposeOptions, DockerOptions, LocalOptions, QueueOptions, SshOptions
+from ..model import (
+    ApptainerOptions,
+    ClusterOptions,
+    ComposeOptions,
+    DockerOptions,
+    KubernetesOptions,
+    LocalOptions,
+    QueueOptions,
+    SshOptions,
+)
 from .reader import Reader
 
 
@@ -17,12 +26,14 @@ def services_of(options: Any) -> tuple[str, ...] | None:
     """Return the names of the services; empty when the type has none, None when they are not known yet."""
     if isinstance(options, ComposeOptions):
         return _compose_services(options)
+    if isinstance(options, ClusterOptions):
+        return _containers(options)
     return tuple(getattr(options, "services", ()))
 
 
 def must_choose(options: Any) -> tuple[str, ...]:
     """Return the services that a target must choose from: those of one project do different things."""
-    services = _compose_services(options) if isinstance(options, ComposeOptions) else ()
+    services = services_of(options) if isinstance(options, ComposeOptions | ClusterOptions) else ()
     return services if services and len(services) > 1 else ()
 
 
@@ -36,7 +47,7 @@ def size_of(options: Any) -> tuple[int, str]:
             return len(options.nodes), "nodes"
         case ApptainerOptions():
             return (1, "instances") if options.instance_name else (options.replicas, "replicas")
-        case ComposeOptions():
+        case ComposeOptions() | ClusterOptions():
             return sys.maxsize, "containers"
         case DockerOptions():
             return (1, "containers") if options.container_id else (options.replicas, "replicas")
@@ -56,6 +67,8 @@ def check_options(reader: Reader, options: Any) -> None:
             _check_compose(reader, options)
         case DockerOptions():
             _check_docker(reader, options)
+        case KubernetesOptions():
+            _check_kubernetes(reader, options)
 
 
 def _check_ssh(reader: Reader, options: SshOptions) -> None:
@@ -95,6 +108,33 @@ def _compose_services(options: ComposeOptions) -> tuple[str, ...] | None:
             return None
         found |= dict.fromkeys(map(str, services))
     return tuple(found)
+
+
+def _containers(options: ClusterOptions) -> tuple[str, ...] | None:
+    """Read the names of the containers from the manifests; None when the cluster alone can tell."""
+    if not isinstance(options, KubernetesOptions) or options.kustomize or options.selector:
+        return None
+    found: dict[str, None] = {}
+    for file in options.files:
+        try:
+            documents = list(yaml.safe_load_all(Path(file).read_text("utf-8")))
+            specs = [one["spec"] for one in documents if one and one.get("spec")]
+            pods = [spec["template"]["spec"] if "template" in spec else spec for spec in specs]
+            found |= dict.fromkeys(str(one["name"]) for pod in pods for one in pod.get("containers", ()))
+        except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+            return None
+    return tuple(found) or None
+
+
+def _check_kubernetes(reader: Reader, options: KubernetesOptions) -> None:
+    if not all(reader.sound(options, name) for name in ("files", "kustomize", "selector")):
+        return
+    if not (options.files or options.kustomize or options.selector):
+        reader.report(options, "expected one of files, kustomize or selector")
+    elif options.selector and (options.files or options.kustomize):
+        reader.problem(options, "selector", "expected none beside files or kustomize: it finds pods that others made")
+    if options.in_cluster and (options.kubeconfig or options.kube_context) and reader.sound(options, "in_cluster"):
+        reader.problem(options, "in_cluster", "contradicts kubeconfig and kubeContext")
 
 
 def _check_compose(reader: Reader, options: ComposeOptions) -> None:

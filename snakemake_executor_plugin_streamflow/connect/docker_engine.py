@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import requests
 from docker import DockerClient
@@ -17,23 +17,15 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 
 from ..errors import DeployError, Unreachable
-from ..model import CONTROLLER, Location
+from ..model import CONTROLLER
 from .base import Inner
 from .docker_wire import USUAL_SOCKET, Address, Reply, Wire, parse_address
+from .forwards import ForwardsSockets
 
 T = TypeVar("T")
 
 CONTROL_TIMEOUT_S = 600
 FIRST_REPLY_TIMEOUT_S = 10
-
-
-@runtime_checkable
-class ForwardsSockets(Protocol):
-    """An inner connector that can bring a socket of a location here."""
-
-    async def forward_socket(self, location: Location, target: str) -> Path:
-        """Return a local unix socket that leads to `target` (a path, or HOST:PORT) as the location sees it."""
-        ...
 
 
 class Engine:

@@ -13,6 +13,7 @@ CONNECTORS: dict[str, str] = {
     "docker-compose": "compose:ComposeConnector",
     "flux": "flux:FluxConnector",
     "htcondor": "htcondor:HtcondorConnector",
+    "kubernetes": "kubernetes:KubernetesConnector",
     "local": "local:LocalConnector",
     "lsf": "lsf:LsfConnector",
     "oar": "oar:OarConnector",

@@ -5,6 +5,7 @@ from .apptainer_options import ApptainerOptions
 from .companion import Binding, Companion, Keep, Policy, Target
 from .compose_options import ComposeOptions
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
+from .kubernetes_options import ClusterOptions, KubernetesOptions
 from .options import OPTIONS, DockerOptions, LocalOptions, SshHop, SshOptions
 from .queue_options import QUEUE_OPTIONS, QueueOptions, SgeOptions, SgeService, SlurmOptions, SlurmService
 
@@ -16,12 +17,14 @@ __all__ = [
     "Address",
     "ApptainerOptions",
     "Binding",
+    "ClusterOptions",
     "Companion",
     "ComposeOptions",
     "Deployment",
     "DockerOptions",
     "FilesystemSpec",
     "Keep",
+    "KubernetesOptions",
     "Limits",
     "LocalOptions",
     "Location",

@@ -16,6 +16,7 @@ from typing import Any
 
 from .apptainer_options import ApptainerOptions
 from .compose_options import ComposeOptions
+from .kubernetes_options import KubernetesOptions
 from .machine import Machine, option
 from .queue_options import QUEUE_OPTIONS
 
@@ -137,6 +138,7 @@ OPTIONS: dict[str, type] = dict(
             "apptainer": ApptainerOptions,
             "docker": DockerOptions,
             "docker-compose": ComposeOptions,
+            "kubernetes": KubernetesOptions,
             "local": LocalOptions,
             "podman": DockerOptions,
             "singularity": ApptainerOptions,

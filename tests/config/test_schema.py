@@ -20,7 +20,9 @@ from .reading import bindings, deployments, problems, read
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "companion-file.md").read_text(encoding="utf-8")
 QUEUES = (ROOT / "docs" / "queues.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE + QUEUES, re.MULTILINE | re.DOTALL)
+KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE + QUEUES + KUBERNETES, re.MULTILINE | re.DOTALL)
+TEXT = GUIDE + KUBERNETES
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
@@ -40,8 +42,8 @@ def test_every_example_of_the_guide_is_valid(example: str) -> None:
 
 
 def test_the_guide_names_every_option() -> None:
-    missing = [key.name for cls in OPTIONS.values() for key in keys(cls) if f"`{key.name}`" not in GUIDE]
-    missing += [name for names in IGNORED_OPTIONS.values() for name in names if f"`{name}`" not in GUIDE]
+    missing = [key.name for cls in OPTIONS.values() for key in keys(cls) if f"`{key.name}`" not in TEXT]
+    missing += [name for names in IGNORED_OPTIONS.values() for name in names if f"`{name}`" not in TEXT]
     assert missing == []
 
 

@@ -1,0 +1,249 @@
+"""The API server of one cluster: credentials, requests in threads, websockets on the event loop.
+
+The official client reads the kubeconfig (certificates, tokens, exec plugins, proxies) and owns the connections; objects
+are plain JSON, so that any kind of a manifest can be sent, custom resources included.
+https://kubernetes.io/docs/reference/using-api/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+from kubernetes import client, config
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from ..errors import DeployError, Unreachable
+from ..model import ClusterOptions
+from .base import Inner
+from .forwards import ForwardsSockets
+from .kubernetes_manifests import Json
+from .kubernetes_tunnel import Tunnel
+
+CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S = 10, 60
+PING_S, PONG_S = 30, 120
+QUEUE_FRAMES = 64
+SEND_BUFFER_B = 1024 * 1024
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class Refused(DeployError):
+    """The API server answered, and did not do what it was asked. `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, transient=status == 429 or status >= 500)
+        self.status = status
+
+
+class Cluster:
+    """One cluster. Connects on first use."""
+
+    def __init__(self, options: ClusterOptions, inner: Inner | None) -> None:
+        self._options = options
+        self._inner = None if inner is not None and inner.connector.deployment.type == "local" else inner
+        self._client: client.ApiClient | None = None
+        self._namespace = ""
+        self._tls: ssl.SSLContext | None = None
+        self._tunnel: Tunnel | None = None
+        self._finding = asyncio.Lock()
+        self.old = False
+        """Whether its exec knows no half-close; found out by the first one."""
+
+    async def namespace(self) -> str:
+        """Return the namespace of what does not name its own.
+
+        Raises:
+            DeployError: the kubeconfig cannot be used.
+        """
+        await self._connected()
+        return self._namespace
+
+    async def call(self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None) -> Json:
+        """Send a request and return the object in the answer.
+
+        When cancelled, the answer is awaited first: whether something was made must be known.
+
+        Raises:
+            Refused: with the server's words.
+            Unreachable: it does not answer.
+            DeployError: the kubeconfig cannot be used.
+        """
+        answer = await self._answer(method, path, query, body)
+        found: Json = json.loads(answer or b"{}")
+        return found
+
+    async def text(self, path: str, query: Mapping[str, Any] | None = None) -> str:
+        """Return an answer that is no JSON, such as a log. Raises as `call` does."""
+        return (await self._answer("GET", path, query, None)).decode("utf-8", "replace")
+
+    async def stream(self, path: str, query: Sequence[tuple[str, str]], protocol: str) -> ClientConnection:
+        """Open a websocket that speaks `protocol`.
+
+        Raises:
+            Refused: with the server's words; nothing was started.
+            Unreachable: it does not answer.
+        """
+        api = await self._connected()
+        headers = await asyncio.to_thread(_headers, api.configuration)
+        url = _url(api.configuration.host, path, query)
+        more: dict[str, Any] = {}
+        if self._tls is not None:
+            more["ssl"] = self._tls
+            more["server_hostname"] = api.configuration.tls_server_name or urlsplit(url).hostname
+        if api.configuration.proxy:
+            more["proxy"] = api.configuration.proxy
+        try:
+            return await connect_websocket(
+                url.replace("http", "ws", 1),
+                subprotocols=[Subprotocol(protocol)],
+                additional_headers=headers,
+                compression=None,
+                open_timeout=REPLY_TIMEOUT_S,
+                ping_interval=PING_S,
+                ping_timeout=PONG_S,
+                max_size=None,
+                max_queue=QUEUE_FRAMES,
+                write_limit=SEND_BUFFER_B,
+                **more,
+            )
+        except InvalidStatus as error:
+            response = error.response
+            raise Refused(_words(bytes(response.body or b""), response.status_code), response.status_code) from error
+        except (OSError, TimeoutError, InvalidHandshake) as error:
+            raise self._unreachable(error) from error
+
+    async def close(self) -> None:
+        """Drop connections. Idempotent."""
+        api, self._client = self._client, None
+        tunnel, self._tunnel = self._tunnel, None
+        if api is not None:
+            await asyncio.to_thread(api.rest_client.pool_manager.clear)
+        if tunnel is not None:
+            tunnel.close()
+
+    async def _answer(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any) -> bytes:
+        api = await self._connected()
+        url = _url(api.configuration.host, path, tuple((query or {}).items()))
+        running = asyncio.ensure_future(asyncio.to_thread(_request, api, method, url, body))
+        try:
+            status, answer = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            while method != "GET" and not running.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([running])
+            raise
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise self._unreachable(error) from error
+        if not 200 <= status < 300:
+            raise Refused(_words(answer, status), status)
+        return answer
+
+    async def _connected(self) -> client.ApiClient:
+        async with self._finding:
+            if self._client is None:
+                found, self._namespace = await asyncio.to_thread(_configuration, self._options)
+                if self._inner is not None:
+                    await self._through(self._inner, found)
+                self._tls = _tls(found) if found.host.startswith("https") else None
+                self._client = client.ApiClient(found)
+            return self._client
+
+    async def _through(self, inner: Inner, found: client.Configuration) -> None:
+        """Have the server reached as the inner location reaches it."""
+        connector, location = inner.connector, inner.location
+        if not isinstance(connector, ForwardsSockets):
+            raise DeployError(
+                f"{connector.deployment.name!r}, of type {connector.deployment.type}, forwards no sockets"
+            )
+        parts = urlsplit(found.host)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tunnel = await Tunnel.open(connector, location, f"{parts.hostname}:{port}")
+        found.tls_server_name = found.tls_server_name or parts.hostname
+        found.proxy = None
+        found.host = f"{parts.scheme}://127.0.0.1:{self._tunnel.port}{parts.path}"
+
+    def _unreachable(self, error: BaseException) -> Unreachable:
+        where = self._client.configuration.host if self._client else "the cluster"
+        reason = str(error) or type(error).__name__
+        return Unreachable(f"the Kubernetes API at {where} does not answer: {reason}; try `kubectl version`")
+
+
+def _configuration(options: ClusterOptions) -> tuple[client.Configuration, str]:
+    """Read the credentials; return them and the namespace."""
+    found = client.Configuration()
+    found.connection_pool_maxsize = 32
+    file = options.kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    there = any(Path(one).exists() for one in file.split(os.pathsep))
+    try:
+        if options.in_cluster or (not there and not options.kubeconfig and ACCOUNT.exists()):
+            config.load_incluster_config(client_configuration=found)
+            namespace = (ACCOUNT / "namespace").read_text("utf-8").strip()
+        elif not there:
+            raise DeployError(f"no kubeconfig at {file}: name one by kubeconfig or KUBECONFIG, or say inCluster: true")
+        else:
+            config.load_kube_config(file, options.kube_context, client_configuration=found, persist_config=False)
+            contexts, current = config.list_kube_config_contexts(file)
+            wanted = options.kube_context or current["name"]
+            context = next(one for one in contexts if one["name"] == wanted)["context"]
+            namespace = context.get("namespace") or "default"
+    except (config.ConfigException, OSError, ValueError, TypeError) as error:
+        raise DeployError(f"the kubeconfig ({file}) cannot be used: {error}") from error
+    return found, options.namespace or namespace
+
+
+def _tls(found: client.Configuration) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=found.ssl_ca_cert)
+    if not found.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if found.cert_file:
+        context.load_cert_chain(found.cert_file, found.key_file)
+    return context
+
+
+def _headers(found: client.Configuration) -> dict[str, str]:
+    """Return what shows who we are; a token that has expired is renewed."""
+    return {
+        one["key"]: one["value"] for one in found.auth_settings().values() if one["in"] == "header" and one["value"]
+    }
+
+
+def _url(host: str, path: str, query: Sequence[tuple[str, Any]]) -> str:
+    return f"{host.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _request(api: client.ApiClient, method: str, url: str, body: Any) -> tuple[int, bytes]:
+    headers = {"Accept": "application/json, */*", **_headers(api.configuration)}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    reply = api.rest_client.pool_manager.request(
+        method,
+        url,
+        headers=headers,
+        body=None if body is None else json.dumps(body, default=str).encode(),
+        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=REPLY_TIMEOUT_S),
+        retries=False,
+    )
+    return reply.status, reply.data
+
+
+def _words(answer: bytes, status: int) -> str:
+    """Return the server's words when it refuses."""
+    try:
+        said = str(json.loads(answer)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = answer.decode("utf-8", "replace").strip() or "no reason given"
+    advice = "; log in to the cluster again" if status == 401 else ""
+    return f"{said} (status {status}{advice})"

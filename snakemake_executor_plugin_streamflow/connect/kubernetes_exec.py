@@ -1,0 +1,269 @@
+"""A process in a container of a pod: the websocket of `pods/exec`.
+
+Each message starts with a byte that says which stream it belongs to; the last one is the process's end, as a Status.
+`v5.channel.k8s.io` can close standard input alone; for older servers a small reader in the container takes input in
+pieces of told length, and an empty one is its end.
+https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/4006-transition-spdy-to-websockets
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from ..errors import DeployError, Unreachable
+from .base import Channel
+from .kubernetes_api import Cluster, Refused
+from .kubernetes_manifests import Json
+
+V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+STDIN, STDOUT, STDERR, STATUS, CLOSE = 0, 1, 2, 3, 255
+PIECE_B = 256 * 1024
+HIGH_WATER_B, LOW_WATER_B = 4 * 1024 * 1024, 1024 * 1024
+ERRORS_B = 64 * 1024
+LINGER_S = 5.0
+NOT_FOUND = ("executable file not found", "no such file or directory")
+
+TAKEN = 'v=$(head -c "$1") || exit 125; eval "$v"; unset v; exec "$@"'
+"""Takes environment and arguments from standard input.
+
+What is in an exec request is in the cluster's audit log, is UTF-8, and must not be longer than proxies take."""
+
+REQUEST_B = 2048
+
+FRAMED = """exec 3<&0
+sh -c 'echo $$; while read -r n <&3 && [ "$n" -gt 0 ]; do head -c "$n" <&3; done' |
+{ exec 3<&-; read -r p; "$@"; c=$?; kill "$p" 2>/dev/null; exit $c; }"""
+# `read` takes no more than its line of a pipe. The reader's id goes first: it must not outlive the process.
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as it runs now: one that was restarted is another."""
+
+    namespace: str
+    pod: str
+    name: str
+    id: str
+
+    @property
+    def path(self) -> str:
+        """Its pod in the API."""
+        return f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}"
+
+
+class ExecChannel(Channel):
+    """A process in a container.
+
+    `kill` closes the connection: the process gets the end of its input and no reader for its output, and what heeds
+    neither goes on until it ends by itself. Output beyond 4 MiB that nobody reads holds the process back.
+    """
+
+    def __init__(
+        self, socket: ClientConnection, name: str, lives: Callable[[], Awaitable[bool]], *, framed: bool = False
+    ) -> None:
+        self._socket = socket
+        self._name = name
+        self._lives = lives
+        self._framed = framed
+        self._out: deque[bytes] = deque()
+        self._buffered_b = 0
+        self._errors = bytearray()
+        self._status = bytearray()
+        self._news, self._room, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._result: int | Unreachable | None = None
+        self._judging = asyncio.Lock()
+        self._stdin_open = True
+        self._receiving = asyncio.create_task(self._receive())  # `kill` ends it, and so does the connection's end
+
+    @property
+    def errors(self) -> bytes:
+        return bytes(self._errors)
+
+    async def read(self) -> bytes:
+        while not self._out:
+            if self._ended.is_set():
+                await self._code()
+                return b""
+            self._news.clear()
+            await self._news.wait()
+        data = self._out.popleft()
+        self._buffered_b -= len(data)
+        if self._buffered_b < LOW_WATER_B:
+            self._room.set()
+        return data
+
+    async def write(self, data: bytes | memoryview) -> None:
+        if self._ended.is_set() or not self._stdin_open:
+            raise Unreachable(f"{self._name}: the process has ended, or its input was closed")
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE_B):
+            piece = view[start : start + PIECE_B]
+            head = b"%d\n" % len(piece) if self._framed else b""
+            await self._send(b"".join((bytes((STDIN,)), head, piece)))
+
+    async def close_stdin(self) -> None:
+        if self._stdin_open:
+            self._stdin_open = False
+            with contextlib.suppress(Unreachable):
+                await self._send(bytes((STDIN,)) + b"0\n" if self._framed else bytes((CLOSE, STDIN)))
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return await self._code()
+
+    async def kill(self) -> None:
+        if self._result is None:
+            self._result = Unreachable(f"{self._name}: the channel was closed before the process ended")
+        self._receiving.cancel()
+        await asyncio.wait([self._receiving])
+        self._socket.transport.abort()
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            await self._socket.send(message)
+        except ConnectionClosed as error:
+            raise Unreachable(f"{self._name}: the process does not take input any more: {error}") from error
+
+    async def _receive(self) -> None:
+        try:
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                while True:
+                    async with asyncio.timeout(LINGER_S if self._status else None):
+                        message = await self._socket.recv(decode=False)
+                    await self._take(message[0], message[1:]) if message else None
+        finally:
+            self._ended.set()
+            self._news.set()
+
+    async def _take(self, stream: int, data: bytes) -> None:
+        if stream == STDOUT and data:
+            self._out.append(data)
+            self._buffered_b += len(data)
+            self._news.set()
+            if self._buffered_b > HIGH_WATER_B:
+                self._room.clear()
+                await self._room.wait()
+        elif stream == STDERR:
+            self._errors += data
+            del self._errors[:-ERRORS_B]
+        elif stream == STATUS:
+            self._status += data
+
+    async def _code(self) -> int:
+        async with self._judging:
+            if self._result is None:
+                self._result = await self._judge()
+                self._socket.transport.abort()
+        if isinstance(self._result, Unreachable):
+            raise Unreachable(str(self._result))
+        return self._result
+
+    async def _judge(self) -> int | Unreachable:
+        try:
+            status = json.loads(self._status)
+        except ValueError:
+            said = bytes(self._status[:200]).decode("utf-8", "replace")
+            return Unreachable(f"{self._name}: the connection broke while the process was running {said}".rstrip())
+        code = exit_code(status)
+        if code is None:
+            return Unreachable(f"{self._name}: {status.get('message')}")
+        if code and not await self._lives():  # a process is killed with its container
+            return Unreachable(f"{self._name}: the container stopped while the process was running")
+        return code
+
+
+def exit_code(status: Json) -> int | None:
+    """Return the code that a Status tells; None: the process did not end by itself, or was never started."""
+    if status.get("status") == "Success":
+        return 0
+    if status.get("reason") == "NonZeroExitCode":
+        causes = status.get("details", {}).get("causes", ())
+        return next((int(one["message"]) for one in causes if one.get("reason") == "ExitCode"), None)
+    said = str(status.get("message"))
+    if any(words in said for words in NOT_FOUND):
+        return 127  # runtimes differ; POSIX shells agree
+    return 126 if "permission denied" in said else None
+
+
+async def start(
+    cluster: Cluster, container: Container, name: str, argv: Sequence[str], env: Mapping[str, str]
+) -> ExecChannel:
+    """Start a process in a container.
+
+    Raises:
+        Unreachable: no cluster, no such container, or it does not run; nothing was started then.
+    """
+    words, first = list(argv), b""
+    if env or len(shlex.join(words)) > REQUEST_B or not all(map(_is_plain, words)):
+        lines = [f"export {key}={shlex.quote(value)}" for key, value in env.items()]
+        first = os.fsencode("\n".join([*lines, f"set -- {shlex.join(words)}"]))
+        words = ["sh", "-c", TAKEN, "sh", str(len(first))]
+
+    async def lives() -> bool:
+        for pause_s in (0.0, 0.3):  # the kubelet may notice the end of a container a moment later
+            await asyncio.sleep(pause_s)
+            if not await is_running(cluster, container):
+                return False
+        return True
+
+    try:
+        socket, framed = await _connect(cluster, container, words)
+    except DeployError as error:
+        raise Unreachable(f"{name}: {error}") from error
+    channel = ExecChannel(socket, name, lives, framed=framed)
+    try:
+        if first:
+            await channel.write(first)
+    except BaseException:
+        await channel.kill()
+        raise
+    return channel
+
+
+async def _connect(cluster: Cluster, container: Container, words: Sequence[str]) -> tuple[ClientConnection, bool]:
+    """Return the websocket and whether its input is framed."""
+    path = f"{container.path}/exec"
+    query = [("container", container.name), ("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
+    if not cluster.old:
+        try:
+            return await cluster.stream(path, [*query, *(("command", word) for word in words)], V5), False
+        except Refused as error:
+            if error.status in (401, 404, 429) or error.status >= 502:
+                raise
+            refused = error
+    framed = ["sh", "-c", FRAMED, "sh", *words]
+    try:
+        socket = await cluster.stream(path, [*query, *(("command", word) for word in framed)], V4), True
+    except Refused as error:
+        raise (error if cluster.old else refused) from None
+    cluster.old = True
+    return socket
+
+
+async def is_running(cluster: Cluster, container: Container) -> bool:
+    """Tell whether a container is there, the same as ever, and runs; an API that does not answer says nothing."""
+    try:
+        pod = await cluster.call("GET", container.path)
+    except Refused as error:
+        return error.status != 404
+    except Unreachable:
+        return True
+    states = pod["status"].get("containerStatuses", ())
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        one["name"] == container.name and one.get("containerID") == container.id and "running" in one["state"]
+        for one in states
+    )
+
+
+def _is_plain(word: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in word)

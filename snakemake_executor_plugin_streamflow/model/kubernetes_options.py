@@ -1,0 +1,34 @@
+"""The `config:` of what lives in a Kubernetes cluster. Names are StreamFlow's where it has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .machine import Machine, option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions(Machine):
+    """Which cluster, and how long to wait for it."""
+
+    kubeconfig: str | None = option("kubeconfig file (default: KUBECONFIG, then ~/.kube/config)", path=True)
+    kube_context: str | None = option("context of the kubeconfig file (default: its current one)")
+    in_cluster: bool = option("use the service account of the pod that Snakemake runs in", False)
+    namespace: str | None = option("namespace (default: the context's, then 'default')")
+    wait: bool = option("wait until everything is ready", True)
+    timeout: int = option("seconds to wait for that", 300, minimum=1)
+    grace_period: int | None = option("seconds that pods get to stop (default: what the pods themselves say)")
+    debug: bool = option("accepted for StreamFlow files; `snakemake --verbose` says more", False)
+    max_concurrent_connections: int = option("accepted for StreamFlow files; not used", 4096)
+    transfer_buffer_size: int = option("accepted for StreamFlow files; not used", 33554431)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesOptions(ClusterOptions):
+    """Pods of manifests; each container of a pod is a location."""
+
+    files: tuple[str, ...] = option(
+        "manifests, in the order in which they are applied; of several documents each", (), path=True, one=True
+    )
+    kustomize: str | None = option("folder with a kustomization.yaml; needs kubectl on this machine", path=True)
+    selector: str | None = option("label selector of existing pods, for `external: true` without files")
