@@ -1,7 +1,7 @@
 """An Apptainer image for tests, made of this machine's bash and GNU tools.
 
-Debian has the package in its newer suites only. Where there is no `apptainer` command, tests that need it are
-skipped, and say so: nothing of these containers is tested there.
+Debian 12 has no package: `make test` runs `install-apptainer.sh`. Where there is no `apptainer` command all the same, tests
+that need it are skipped, and say so: nothing of these containers is tested there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 from .docker import Tree, add_gnu
 
-MISSING = "NOT TESTED: this machine has no apptainer; install it (Debian 13 or newer: apt-get install apptainer)"
+MISSING = "NOT TESTED: this machine has no apptainer; install it with tests/servers/install-apptainer.sh"
 
 
 @pytest.fixture(scope="session")
