@@ -70,6 +70,8 @@ async def undo(site: Site, task: Task, path_of: Callable[[str], str], *, keep: b
 def _wrong(output: Output, found: Found) -> str | None:
     if found.kind == "missing":
         return None
+    if found.kind == "other":
+        return f"{output.path} is neither a file nor a directory"
     if output.directory and found.kind != "directory":
         return f"{output.path} is flagged as directory() and is none"
     if not output.directory and not output.log and found.kind == "directory":

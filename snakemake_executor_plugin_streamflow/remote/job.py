@@ -96,7 +96,8 @@ class JobEnd:
 
 
 FINISH = r"""
-sf_finish() { m=; t=; eval "$3" 2>>"$1/stderr"; o=; [ "$2" = 0 ] || [ ! -e "$1/over" ] || o='over '
+sf_finish() { m=; t=; o="$1/stderr"; [ -w "$o" ] || o=/dev/null
+  eval "$3" 2>>"$o"; o=; [ "$2" = 0 ] || [ ! -e "$1/over" ] || o='over '
   e="$2 $o${m:--}$t"; printf '%s\n.\n' "$e" >"$1/exit"; }
 sf_look() { for f; do shift
     if [ -d "$f" ]; then m=${m}d; elif [ -f "$f" ]; then m=${m}f; elif [ -e "$f" ]; then m=${m}o
@@ -104,7 +105,10 @@ sf_look() { for f; do shift
     set -- "$@" "$f"; done
   [ $# = 0 ] || { set -- $(stat -L -c '%s %Y %a' -- "$@"); t="$t $*"; }; }
 """
-"""Shell functions. `sf_finish DIRECTORY CODE LOOK`, LOOK being `look_text`, writes `exit` (and its line to `e`)."""
+"""Shell functions. `sf_finish DIRECTORY CODE LOOK`, LOOK being `look_text`, writes `exit` (and its line to `e`).
+
+A job may have removed its directory: `eval` whose redirection fails would end the shell.
+"""
 
 
 def render(spec: JobSpec) -> str:

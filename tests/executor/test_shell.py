@@ -167,3 +167,24 @@ def test_an_envvar_that_is_not_set_is_an_error_at_once(tmp_path: Path) -> None:
     )
     assert "NOT_SET_AT_ALL" in run.text
     assert not run.sites.exists()
+
+
+def test_a_job_that_removes_its_job_directory_ends_as_it_would_here(tmp_path: Path) -> None:
+    run = run_workflow(
+        tmp_path,
+        """
+        rule all:
+            input: "good.txt", "bad.txt"
+        rule good:
+            output: "good.txt"
+            shell: "rm -rf .streamflow/jobs/*-good-*; echo made > {output}"
+        rule bad:
+            output: "bad.txt"
+            shell: "rm -rf .streamflow/jobs/*-bad-*; exit 7"
+        """,
+        TWO_SITES,
+        "--keep-going",
+        code=1,
+    )
+    assert (run.work / "good.txt").read_text() == "made\n"
+    assert "ended with code 7" in run.text

@@ -1,7 +1,7 @@
 """An Apptainer image for tests, made of this machine's bash and GNU tools.
 
-Debian 12 has no package: `make test` runs `install-apptainer.sh`. Where there is no `apptainer` command all the same, tests
-that need it are skipped, and say so: nothing of these containers is tested there.
+Debian 12 has no package: `make test` runs `install-apptainer.sh`. Where there is no `apptainer` command all the same,
+tests that need it are skipped, and say so: nothing of these containers is tested there.
 """
 
 from __future__ import annotations

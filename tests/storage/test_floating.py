@@ -528,3 +528,8 @@ def test_the_local_executor_works_with_floating_files_too(tmp_path: Path) -> Non
     (run.work / "in/b.txt").write_text("d")
     once_more(tmp_path, "--executor", "local", "--cores", "2")
     assert (run.work / "out/b.txt").read_text().strip() == "4"
+
+
+def test_an_output_that_is_no_file_and_no_directory_is_an_error(tmp_path: Path) -> None:
+    run = floating(tmp_path, 'rule a_one:\n    output: "a"\n    shell: "mkfifo {output}"\n', code=1)
+    assert "a is neither a file nor a directory" in run.text
