@@ -17,6 +17,7 @@ from .errors import CapacityError, DataLost, DeployError, JobFailed, NoSpace, Si
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Task
 from .journal import State, TaskRecord
 from .keeping import Keeping, Later
+from .launching import launching
 from .model import Binding, Target, is_address
 from .remake import Maker, Remaker
 from .remote.job import JobSpec
@@ -215,10 +216,7 @@ class Driver:
             if first is None or None in chosen:
                 raise Reconsider
             try:
-                for site in chosen[1:]:
-                    if site is not None:
-                        await self._stage_in(site, task)
-                await self._at(first, task, [location.host for location in decision.locations])
+                await self._at([site for site in chosen if site is not None], task)
                 first.strikes = 0
             except (JobFailed, DataLost):
                 raise
@@ -236,31 +234,40 @@ class Driver:
             sent += await self._engine.runtimes.bring_sources(site, task.sources)
         self.tally.sent_b[site.location.name] += sent
 
-    async def _at(self, site: Site, task: Task, hosts: Sequence[str]) -> None:
-        """Stage in, run, account, stage out."""
-        journal = self._engine.journal
-        journal.change_task(task.id, State.STAGING, location=site.location.name, directory=site.directory(task.id))
+    async def _at(self, sites: Sequence[Site], task: Task) -> None:
+        """Stage in, run at the first, account, stage out."""
+        site = sites[0]
+        self._engine.journal.change_task(
+            task.id, State.STAGING, location=site.location.name, directory=site.directory(task.id)
+        )
         for output in task.outputs():
             if is_address(output.path):
                 await self._engine.locator.note(output.path)
-        await self._stage_in(site, task)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one in {each.location.filesystem: each for each in reversed(sites)}.values():
+                    group.create_task(self._stage_in(one, task))
+        except* SiteError as errors:
+            raise errors.exceptions[0] from None
         if task.nested:
             runtime = await self._engine.runtimes.ready(site)
             own = {PYTHON: runtime.python, LAUNCHER: runtime.launcher, PROGRAMS: runtime.programs}
             task = replace(task, env={**task.env, **own})
-        await self._run(site, task, self._spec(site, task, hosts))
+        await self._run(sites, task, self._spec(site, task, [each.location.reach for each in sites]))
 
     def _spec(self, site: Site, task: Task, hosts: Sequence[str] = ()) -> JobSpec:
         return job_spec(site, task, hosts, partial(self._engine.locator.path_at, site))
 
-    async def _run(self, site: Site, task: Task, spec: JobSpec) -> None:
-        """Run a job, or go on with it, and account for it."""
+    async def _run(self, sites: Sequence[Site], task: Task, spec: JobSpec) -> None:
+        """Run a job, or go on with it, at the first of its sites, and account for it."""
+        site = sites[0]
         journal, staging, outputs = self._engine.journal, self._engine.staging, task.outputs()
         await staging.writing(site, outputs)
         try:
             journal.change_task(task.id, State.RUNNING, location=site.location.name, directory=site.directory(task.id))
             journal.flush()
-            end = await site.run(spec)
+            async with launching(sites, spec, self._log.debug):
+                end = await site.run(spec)
         finally:
             staging.written(site, outputs)
         await self._accounting.account(site, task, self.binding(task), end)
@@ -282,7 +289,7 @@ class Driver:
             with self._recorded(one, begun.job):
                 engine.placement.adopt(one.id, begun.location, task.request, engine.loop.time())
                 try:
-                    await self._run(site, one, self._spec(site, one))
+                    await self._run([site], one, self._spec(site, one))
                 finally:
                     self._waiting.release(one.id)
         except JobFailed:

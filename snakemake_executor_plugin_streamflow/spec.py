@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from .jobs import Task
 from .model import CONTROLLER
+from .remote import launch
 from .remote.job import Command, JobSpec
 from .remote.quote import quote, words
 from .site import Site
@@ -24,13 +25,15 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
         path_of: name of a file at the site.
     """
     env = dict(task.env)
+    commands = []
     if len(hosts) > 1:
-        env["STREAMFLOW_HOSTS"] = ",".join(hosts)
+        slots, directory = max(1, int(task.request.cores)), site.directory(task.id)
+        env |= launch.environment(directory, hosts, slots)
+        commands.append(launch.preparation(directory, hosts, slots))
     env |= getattr(site.connector.options, "env", {})
     outputs = task.outputs()
     places = [path_of(o.path) for o in outputs]
     updated = [place for place, o in zip(places, outputs, strict=True) if o.update]
-    commands = []
     if task.floating and updated:
         commands.append(Command(_backup(site, task, updated), "sh"))
     for member in task.members:

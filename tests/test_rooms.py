@@ -20,7 +20,7 @@ FLOORS = [
     {"remote"},
     {"move", "jobs", "listed"},
     {"site", "files"},
-    {"sites", "place", "spec"},
+    {"sites", "place", "spec", "launching"},
     {"locate", "conformance", "finish"},
     {"removals"},
     {"staging", "errands", "remake"},

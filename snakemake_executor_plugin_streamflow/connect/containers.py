@@ -69,4 +69,12 @@ class ContainersConnector(Connector):
                 for mount in sorted(container["Mounts"], key=lambda mount: str(mount["Destination"]))
                 if mount["Type"] == "bind" and source is not None
             ),
+            address=_address(container),
         )
+
+
+def _address(container: Mapping[str, Any]) -> str:
+    """The address of a container in the first of its networks; with the network of its host, "localhost"."""
+    networks: Mapping[str, Any] = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    found = (str(networks[name].get("IPAddress") or "") for name in sorted(networks))
+    return next(filter(None, found), "localhost" if "host" in networks else "")

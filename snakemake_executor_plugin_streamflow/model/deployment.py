@@ -88,6 +88,7 @@ class Location:
         custom: named resources, for instance {"gpu": 2}.
         shared: path prefixes that mean the same here and at the controller.
         mounts: bind mounts.
+        address: what the other locations of its deployment reach it by, where that is not `host`.
     """
 
     name: str
@@ -102,3 +103,9 @@ class Location:
     custom: Mapping[str, int] = field(default_factory=dict)
     shared: tuple[PurePosixPath, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    address: str = ""
+
+    @property
+    def reach(self) -> str:
+        """A name or address that the other locations of its deployment reach it by."""
+        return self.address or self.host
