@@ -113,6 +113,7 @@ class PodsConnector(Connector):
             disk_b=options.disk,
             custom={**({"gpu": gpus} if gpus else {}), **options.resources},
             shared=spec.shared if spec else (),
+            address=str(one.pod.get("status", {}).get("podIP") or ""),
         )
 
 
