@@ -147,6 +147,9 @@ unit:
 	        "$${run[@]}" || echo "NOT TESTED: Apptainer. This machine has no apptainer, and it could not be installed" >&2
 	    fi
 	fi
+	if [ -z "$${KUBECONFIG:-}" ]; then
+	    echo "NOT TESTED: Kubernetes, but for its exec protocol. KUBECONFIG names no cluster" >&2
+	fi
 	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-snakemake:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shlex
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,13 +31,18 @@ STDIN, STDOUT, STDERR, STATUS, CLOSE = 0, 1, 2, 3, 255
 PIECE_B = 256 * 1024
 HIGH_WATER_B, LOW_WATER_B = 4 * 1024 * 1024, 1024 * 1024
 ERRORS_B = 64 * 1024
+MARK_B = 40
 LINGER_S = 5.0
 NOT_FOUND = ("executable file not found", "no such file or directory")
 
-TAKEN = 'v=$(head -c "$1") || exit 125; eval "$v"; unset v; exec "$@"'
-"""Takes environment and arguments from standard input.
+RUN = """sf_m=$1 sf_n=$2; shift 2
+[ "$sf_n" = 0 ] || { sf_v=$(head -c "$sf_n") || exit 125; eval "$sf_v"; unset sf_v; }
+"$@"; sf_n=$?; echo "$sf_m $sf_n" >&2; cat >/dev/null; exit $sf_n"""
+"""Starts a process, says how it ended, and takes what is left of its input, until we close it.
 
-What is in an exec request is in the cluster's audit log, is UTF-8, and must not be longer than proxies take."""
+A server whose process ends with input unread resets the connection, and with it goes what was on its way here. The
+environment, and arguments that are long or no UTF-8, come through standard input: what is in an exec request is in the
+cluster's audit log, is UTF-8, and must not be longer than proxies take."""
 
 REQUEST_B = 2048
 
@@ -69,9 +75,10 @@ class ExecChannel(Channel):
     """
 
     def __init__(
-        self, socket: ClientConnection, name: str, lives: Callable[[], Awaitable[bool]], *, framed: bool = False
+        self, socket: ClientConnection, name: str, mark: bytes, lives: Callable[[], Awaitable[bool]], framed: bool
     ) -> None:
         self._socket = socket
+        self._mark = mark
         self._name = name
         self._lives = lives
         self._framed = framed
@@ -79,6 +86,8 @@ class ExecChannel(Channel):
         self._buffered_b = 0
         self._errors = bytearray()
         self._status = bytearray()
+        self._told: int | None = None
+        self._broken = ""
         self._news, self._room, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._result: int | Unreachable | None = None
         self._judging = asyncio.Lock()
@@ -103,10 +112,10 @@ class ExecChannel(Channel):
         return data
 
     async def write(self, data: bytes | memoryview) -> None:
-        if self._ended.is_set() or not self._stdin_open:
-            raise Unreachable(f"{self._name}: the process has ended, or its input was closed")
         view = memoryview(data)
         for start in range(0, len(view), PIECE_B):
+            if self._ended.is_set() or not self._stdin_open:
+                raise Unreachable(f"{self._name}: the process has ended, or its input was closed")
             piece = view[start : start + PIECE_B]
             head = b"%d\n" % len(piece) if self._framed else b""
             await self._send(b"".join((bytes((STDIN,)), head, piece)))
@@ -136,11 +145,12 @@ class ExecChannel(Channel):
 
     async def _receive(self) -> None:
         try:
-            with contextlib.suppress(ConnectionClosed, TimeoutError):
-                while True:
-                    async with asyncio.timeout(LINGER_S if self._status else None):
-                        message = await self._socket.recv(decode=False)
-                    await self._take(message[0], message[1:]) if message else None
+            while True:
+                async with asyncio.timeout(LINGER_S if self._status or self._told is not None else None):
+                    message = await self._socket.recv(decode=False)
+                await self._take(message[0], message[1:]) if message else None
+        except (ConnectionClosed, TimeoutError) as error:
+            self._broken = str(error)
         finally:
             self._ended.set()
             self._news.set()
@@ -155,9 +165,19 @@ class ExecChannel(Channel):
                 await self._room.wait()
         elif stream == STDERR:
             self._errors += data
+            if self._told is None and (at := self._errors.find(self._mark, -len(data) - MARK_B)) >= 0:
+                await self._over(at)
             del self._errors[:-ERRORS_B]
         elif stream == STATUS:
             self._status += data
+
+    async def _over(self, at: int) -> None:
+        """Take the code from the last word of the wrapper, which waits for the end of its input."""
+        end = self._errors.find(b"\n", at)
+        if end >= 0:
+            self._told = int(self._errors[at + len(self._mark) : end])
+            del self._errors[at : end + 1]
+            await self.close_stdin()
 
     async def _code(self) -> int:
         async with self._judging:
@@ -169,12 +189,15 @@ class ExecChannel(Channel):
         return self._result
 
     async def _judge(self) -> int | Unreachable:
+        if self._told is not None:
+            return self._told
         try:
             status = json.loads(self._status)
         except ValueError:
-            said = bytes(self._status[:200]).decode("utf-8", "replace")
-            return Unreachable(f"{self._name}: the connection broke while the process was running {said}".rstrip())
+            return Unreachable(f"{self._name}: the connection broke while the process was running: {self._broken}")
         code = exit_code(status)
+        if status.get("reason") != "NonZeroExitCode":
+            self._errors += str(status.get("message", "")).encode()
         if code is None:
             return Unreachable(f"{self._name}: {status.get('message')}")
         if code and not await self._lives():  # a process is killed with its container
@@ -203,11 +226,11 @@ async def start(
     Raises:
         Unreachable: no cluster, no such container, or it does not run; nothing was started then.
     """
-    words, first = list(argv), b""
+    words, first, mark = list(argv), b"", f"sf-{secrets.token_hex(8)}"
     if env or len(shlex.join(words)) > REQUEST_B or not all(map(_is_plain, words)):
         lines = [f"export {key}={shlex.quote(value)}" for key, value in env.items()]
-        first = os.fsencode("\n".join([*lines, f"set -- {shlex.join(words)}"]))
-        words = ["sh", "-c", TAKEN, "sh", str(len(first))]
+        first, words = os.fsencode("\n".join([*lines, f"set -- {shlex.join(words)}"])), []
+    words = ["sh", "-c", RUN, "sh", mark, str(len(first)), *words]
 
     async def lives() -> bool:
         for pause_s in (0.0, 0.3):  # the kubelet may notice the end of a container a moment later
@@ -220,7 +243,7 @@ async def start(
         socket, framed = await _connect(cluster, container, words)
     except DeployError as error:
         raise Unreachable(f"{name}: {error}") from error
-    channel = ExecChannel(socket, name, lives, framed=framed)
+    channel = ExecChannel(socket, name, f"{mark} ".encode(), lives, framed)
     try:
         if first:
             await channel.write(first)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -57,7 +59,7 @@ class ExecServer:
         for where, process in self._processes:
             if where == pod:
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
