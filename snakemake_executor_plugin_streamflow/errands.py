@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from .errors import DataLost, SiteError, TransferError
-from .files import STAMP, Files, State
+from .files import Files, State
 from .locate import Locator, Side
 from .model import CONTROLLER
+from .move.listing import STAMP
 from .move.mover import Mover
 from .removals import Removals
 from .sites import Sites
@@ -119,7 +120,7 @@ class Errands:
                 for path, one in wanted.items():
                     await self._copy_from(source, {path: one})
             return
-        moves = (self._mover.move(source.store, self._files.home, [item]) for _, item in items)
+        moves = (self._locator.move(source, self._files.home, [one]) for one in items)
         results = await asyncio.gather(*moves, return_exceptions=True)
         for (path, _), result in zip(items, results, strict=True):
             arrived = wanted[path][1]

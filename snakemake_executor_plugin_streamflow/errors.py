@@ -7,7 +7,8 @@ StreamFlowError
     │   └── Gone       what a run brought up is no more
     ├── Unreachable    a location does not answer
     ├── TransferError  bytes did not arrive
-    │   └── NoSpace    a filesystem is full
+    │   ├── NoSpace    a filesystem is full
+    │   ├── Differs    a file is not the one that was recorded
     │   └── DataLost   nobody has a file any more
     ├── SubmitError    a queue did not take a job
     ├── JobInterrupted the place where a job ran was taken away from it
@@ -79,6 +80,14 @@ class NoSpace(TransferError):
         room = "" if free_b is None else f", {free_b / 1e6:.1f} MB are free"
         super().__init__(f"{store}: cannot write {what} ({needed_b / 1e6:.1f} MB{room}): {said}")
         self.store = store
+
+
+class Differs(TransferError):
+    """What was read of an item is not what was recorded of it; `source` is the item's path where it was read."""
+
+    def __init__(self, message: str, source: str) -> None:
+        super().__init__(message)
+        self.source = source
 
 
 class SubmitError(SiteError):

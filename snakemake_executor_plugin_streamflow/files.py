@@ -15,11 +15,10 @@ from pathlib import Path
 from .listed import Listed
 from .model import CONTROLLER, SCHEME, is_address
 from .move.here import Here
+from .move.listing import STAMP
 from .plan import Ledger, Replica
 from .remote.job import Found
 
-STAMP = ".snakemake_timestamp"
-"""What Snakemake puts into directories that rules make: its time is theirs."""
 _SAME_NS = 1000
 """Snakemake sets times as floating-point seconds: they come back with an error below this."""
 

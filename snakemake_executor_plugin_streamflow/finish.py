@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .errors import JobFailed, TransferError, quote_tail
-from .files import STAMP
 from .jobs import Ensure, Output, Task
+from .move.listing import STAMP
 from .remote.job import Found, JobEnd
 from .remote.quote import quote, words
 from .site import Site
@@ -48,8 +48,11 @@ async def finish(site: Site, task: Task, end: JobEnd, path_of: Callable[[str], s
         raise TransferError(f"{site.location.name}: outputs cannot be finished:\n{quote_tail(done.output)}")
     found_now = list(end.outputs or ())
     stats = await site.shells.stat([path_of(outputs[number].path) for number in changes])
+    folders = [number for number in changes if pairs[number][1].kind == "directory"]
+    listings = await site.store.listings([path_of(outputs[number].path) for number in folders])
+    digests = dict(zip(folders, listings, strict=True))
     for number, now in zip(changes, stats, strict=True):
-        found_now[number] = replace(now, path=outputs[number].path)
+        found_now[number] = replace(now, path=outputs[number].path, digest=digests.get(number, ""))
     return replace(end, outputs=tuple(found_now))
 
 

@@ -6,13 +6,14 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .errors import DataLost, SiteError, TransferError, Unreachable
+from .errors import DataLost, Differs, SiteError, TransferError, Unreachable
 from .files import Files
 from .model import CONTROLLER, Address, is_address
+from .move import listing
 from .move.entry import Item
 from .move.mover import Mover
 from .move.store import Store
@@ -145,7 +146,7 @@ class Locator:
         while True:
             try:
                 items = await self.read(source, paths)
-                await self._mover.move(source.store, target.store, [item for _, item in items])
+                digests = await self.move(source, target.store, items)
                 break
             except Unreachable as error:
                 if source.site is None or await source.site.answers():
@@ -158,7 +159,7 @@ class Locator:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 10)
         moved = 0
-        for canonical, item in items:
+        for (canonical, item), digest in zip(items, digests, strict=True):
             moved += item.size_b
             version, made = known[canonical].version, known[canonical].made_ns
             if self._ledger.version(canonical) != version:
@@ -168,10 +169,37 @@ class Locator:
                 continue
             size, mtime = item.size_b, item.entries[0].mtime_ns
             filesystem, directory = target.filesystem, item.directory
-            self._ledger.put(Replica(canonical, filesystem, version, size, mtime, None, directory, made))
+            self._ledger.put(Replica(canonical, filesystem, version, size, mtime, digest, directory, made))
             if target.site is not None:
                 target.site.checked.add(canonical)
         return moved
+
+    async def move(self, source: Side, target: Store, items: Sequence[tuple[str, Item]]) -> list[str | None]:
+        """Copy canonical paths' items, and record what they were found to be; return the digests of their replicas.
+
+        Raises:
+            DataLost: a file was not what was recorded of it; the ledger forgets it, and the target does not get it.
+            TransferError, Unreachable: one could not be copied.
+        """
+        try:
+            arrived = await self._mover.move(source.store, target, [item for _, item in items])
+        except Differs as error:
+            lost = [canonical for canonical, item in items if item.source == error.source]
+            for canonical in lost:
+                self._ledger.drop(canonical, source.filesystem)
+            raise DataLost(f"{error}", *lost) from None
+        digests: list[str | None] = []
+        for (canonical, item), found in zip(items, arrived, strict=True):
+            digest = listing.of_item(item) if item.directory else next(iter(found), None)
+            digests.append(digest)
+            known = self._ledger.get(canonical, source.filesystem)
+            if known is None or item.directory or known.digest == digest or digest is None:
+                continue
+            version = known.version  # at the controller, a file of the same size and time may be another one
+            if known.digest is not None:
+                version = f"c-{known.size_b}-{known.mtime_ns}-{digest[:8]}"
+            self._ledger.put(replace(known, version=version, digest=digest))
+        return digests
 
     async def source(self, canonical: str) -> Side:
         """Where to read a file from.
@@ -207,13 +235,14 @@ class Locator:
             await self._verify(source, paths)
             raise
         by_path = {item.source: item for item in items}
-        return [(c, by_path[paths[c]]) for c in targets]
+        found = [(c, by_path[paths[c]], self._ledger.get(c, source.filesystem)) for c in targets]
+        return [(c, expecting(item, known) if known is not None else item) for c, item, known in found]
 
     async def _verify(self, source: Side, paths: Mapping[str, str]) -> None:
         lost = []
-        for canonical, found in zip(paths, await source.store.stat(list(paths.values())), strict=True):
-            known = self._ledger.get(canonical, source.filesystem)
-            if known is None or not is_recorded(known, found) or (known.directory and not _same_time(known, found)):
+        known = [self._ledger.get(canonical, source.filesystem) for canonical in paths]
+        for canonical, fits in zip(paths, await recorded(source.store, known, list(paths.values())), strict=True):
+            if not fits:
                 self._ledger.drop(canonical, source.filesystem)
                 lost.append(canonical)
             elif source.site is not None:
@@ -222,13 +251,50 @@ class Locator:
             raise DataLost(f"{source.store.name}: {', '.join(lost)}: gone, or not what was made there", *lost)
 
 
+async def recorded(
+    store: Store,
+    replicas: Sequence[Replica | None],
+    places: Sequence[str],
+    any_time: Callable[[str], bool] = lambda _: False,
+) -> list[bool]:
+    """Tell of each place in a store whether what lies there now is what was recorded, by one look, or two.
+
+    A file is recognised by size and time, a directory by its listing or, when nobody made a digest of that, by its own
+    time, which says whether anything right below it came or went.
+
+    Args:
+        any_time: whether the time of such a directory does not count, by its canonical path.
+    """
+    found = await store.stat(places)
+    trees = [n for n, known in enumerate(replicas) if known is not None and known.directory and known.digest]
+    listings = dict(zip(trees, await store.listings([places[n] for n in trees]) if trees else (), strict=True))
+
+    def fits(known: Replica, number: int) -> bool:
+        if not known.directory:
+            return True
+        if number in listings:
+            return listings[number] == known.digest
+        return _same_time(known, found[number]) or any_time(known.path)
+
+    return [
+        known is not None and is_recorded(known, found[number]) and fits(known, number)
+        for number, known in enumerate(replicas)
+    ]
+
+
+def expecting(item: Item, known: Replica) -> Item:
+    """An item that says which digest is recorded of its file. What lies at the controller its user may change."""
+    if known.digest is None or known.directory or known.filesystem == CONTROLLER:
+        return item
+    return replace(item, entries=(replace(item.entries[0], digest=known.digest),))
+
+
 def is_recorded(known: Replica, found: Found) -> bool:
-    """Whether what lies there is what was recorded; locations tell times in whole seconds."""
+    """Whether what lies there is of the recorded kind and, if it is a file, of that size and time."""
     if known.directory or found.kind != "file":
         return found.kind == ("directory" if known.directory else "file")
     return found.size_b == known.size_b and _same_time(known, found)
 
 
 def _same_time(known: Replica, found: Found) -> bool:
-    """Of a directory it says whether anything right below it came or went, as when a scratch disk is purged."""
-    return found.mtime_ns // 10**9 == known.mtime_ns // 10**9
+    return found.mtime_ns // 10**9 == known.mtime_ns // 10**9  # locations tell whole seconds

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from .errors import SiteError, TransferError, quote_tail
 from .move.here import Here
+from .move.listing import STAMP
 from .move.mover import Mover
 from .move.store import Store
 from .remote.quote import decode
@@ -21,15 +22,13 @@ from .site import Site
 
 T = TypeVar("T")
 
-_STAMP = ".snakemake_timestamp"
-"""What Snakemake puts into directories that rules make: its time is theirs."""
 _TRIES = 3
 _AT_ONCE = 200
 _FRACTION = re.compile(r"\.(\d{1,9})")
 
 # `%.9Y` is not everywhere; the human form `%y` holds the fraction with GNU and with BusyBox.
 _LOOK = rf"""for f; do t=$f
-if [ -d "$f" ]; then k=d; [ ! -f "$f/{_STAMP}" ] || t=$f/{_STAMP}; elif [ -f "$f" ]; then k=f
+if [ -d "$f" ]; then k=d; [ ! -f "$f/{STAMP}" ] || t=$f/{STAMP}; elif [ -f "$f" ]; then k=f
 elif [ -e "$f" ]; then k=o; else echo m; continue; fi
 printf '%s ' $k; stat -L -c '%s %Y %y' -- "$t" 2>/dev/null || echo; done"""
 
@@ -100,7 +99,7 @@ class Place:
 
     async def touch(self, path: str) -> None:
         """Give the present time."""
-        await self._must(f'touch -- "$1" && {{ [ ! -d "$1" ] || touch -- "$1/{_STAMP}"; }}', path, what="touch")
+        await self._must(f'touch -- "$1" && {{ [ ! -d "$1" ] || touch -- "$1/{STAMP}"; }}', path, what="touch")
 
     async def below(self, top: str) -> list[str]:
         """List all files and directories below a directory; nothing when there is none."""
@@ -112,8 +111,8 @@ class Place:
 
     async def _times(self, source: Store, path: str, target: str) -> None:
         """Give what was written the exact time of its source; archives have whole seconds."""
-        stamped, own = await source.stat([posixpath.join(path, _STAMP), path])
-        times = [(stamped, posixpath.join(target, _STAMP))] if stamped.kind == "file" else []
+        stamped, own = await source.stat([posixpath.join(path, STAMP), path])
+        times = [(stamped, posixpath.join(target, STAMP))] if stamped.kind == "file" else []
         for found, at in [*times, (own, target)]:
             seconds, fraction = divmod(found.mtime_ns, 10**9)
             # Without fractions of a second there, rounded up: an output must not seem older than its inputs.
@@ -148,7 +147,7 @@ class Place:
         if isinstance(self.site.store, Here):
             looks = []
             for path in paths:
-                own, stamp = await self.site.store.stat([path, posixpath.join(path, _STAMP)])
+                own, stamp = await self.site.store.stat([path, posixpath.join(path, STAMP)])
                 directory = own.kind == "directory"
                 when = stamp.mtime_ns if directory and stamp.kind == "file" else own.mtime_ns
                 looks.append(Look(own.kind, 0 if directory else own.size_b, when))

@@ -9,11 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import DataLost, TransferError
-from .files import STAMP, Files
+from .files import Files
 from .jobs import Output, Task
-from .locate import Locator, is_recorded
+from .locate import Locator, recorded
 from .model import CONTROLLER, Address, is_address
 from .move.entry import Entry, Item
+from .move.listing import STAMP
 from .move.mover import Mover
 from .plan import Replica
 from .remote.job import Found, JobEnd
@@ -87,7 +88,8 @@ class Staging:
                 size, mtime, directory = found.size_b, found.mtime_ns, found.kind == "directory"
                 made = (self._ledger.made_before(canonical) if task.again else 0) or now
                 version = f"o-{task.id}"
-                self._ledger.put(Replica(canonical, filesystem, version, size, mtime, None, directory, made))
+                digest = found.digest or None
+                self._ledger.put(Replica(canonical, filesystem, version, size, mtime, digest, directory, made))
                 site.checked.add(canonical)
 
     async def lost_inputs(self, site: Site, inputs: Sequence[str]) -> list[str]:
@@ -118,7 +120,7 @@ class Staging:
         Raises:
             TransferError: an output could not be brought home.
         """
-        items: list[Item] = []
+        items: list[tuple[str, Item]] = []
         trees: dict[str, str] = {}
         for output, found in outputs:
             if site.in_place or found.kind == "missing":
@@ -127,14 +129,15 @@ class Staging:
             if found.kind == "directory":
                 trees[at_site] = canonical
             elif found.kind == "file":
-                items.append(Item(at_site, canonical, (Entry("", "f", found.size_b, found.mtime_ns, found.mode),)))
+                entry = Entry("", "f", found.size_b, found.mtime_ns, found.mode)
+                items.append((canonical, Item(at_site, canonical, (entry,))))
             else:
                 raise TransferError(f"{site.location.name}: {output.path} is neither a file nor a directory")
         if trees:
-            items += await site.store.list(trees)
+            items += [(item.target, item) for item in await site.store.list(trees)]
         if items:
-            await self._mover.move(site.store, self._files.home, items)
-        return sum(item.size_b for item in items)
+            await self._locator.move(self._locator.side(site), self._files.home, items)
+        return sum(item.size_b for _, item in items)
 
     async def hand_over(self, site: Site, output: Output) -> int:
         """Bring an output to the place that its address names; return the bytes that moved."""
@@ -165,19 +168,18 @@ class Staging:
         """Look once at replicas of an earlier run; forget those that are gone or changed, and return them."""
         places = [self._locator.path_at(site, wanted[canonical]) for canonical in unsure]
         stale: dict[str, str] = {}
-        for canonical, place, found in zip(unsure, places, await site.store.stat(places), strict=True):
-            known = self._ledger.get(canonical, site.location.filesystem)
-            if (
-                known is not None
-                and is_recorded(known, found)
-                and (not known.directory or self._tree_fits(known, found))
-            ):
+        known = [self._ledger.get(canonical, site.location.filesystem) for canonical in unsure]
+        fits = await recorded(site.store, known, places, self._files.is_tree_here)
+        for canonical, place, fit in zip(unsure, places, fits, strict=True):
+            if fit:
                 site.checked.add(canonical)
             else:
                 self._ledger.drop(canonical, site.location.filesystem)
                 stale[canonical] = place
         trees = {
-            c: place for c, place in zip(unsure, places, strict=True) if c not in stale and self._files.is_tree_here(c)
+            c: place
+            for c, place, replica in zip(unsure, places, known, strict=True)
+            if c not in stale and self._files.is_tree_here(c) and not (replica and replica.digest)
         }
         if trees:  # the time of a directory says nothing of the files in it
             here = await self._files.home.list({c: c for c in trees})
@@ -187,11 +189,6 @@ class Staging:
                 site.checked.discard(canonical)
                 stale[canonical] = trees[canonical]
         return stale
-
-    def _tree_fits(self, known: Replica, found: Found) -> bool:
-        """Whether the time of a directory fits, or what the controller has of it will be compared."""
-        timely = known.mtime_ns // 10**9 == found.mtime_ns // 10**9
-        return timely or self._files.is_tree_here(known.path)
 
     async def writing(self, site: Site, outputs: Sequence[Output]) -> None:
         """Note that a job is about to write outputs: no directory above them is replaced until `written`.

@@ -13,8 +13,8 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.io import WILDCARD_REGEX, get_constant_prefix
 
 from snakemake_executor_plugin_streamflow.engine import Engine
-from snakemake_executor_plugin_streamflow.files import STAMP
 from snakemake_executor_plugin_streamflow.model import Address
+from snakemake_executor_plugin_streamflow.move.listing import STAMP
 from snakemake_executor_plugin_streamflow.place import Look as SiteLook
 from snakemake_executor_plugin_streamflow.place import Place, insist
 

@@ -44,6 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     verify = _add(data_commands, "verify", "verify:verify", "look at every replica: is it there, and unchanged?")
     verify.add_argument("paths", nargs="*", metavar="PATH", help=f"{pattern}; default: all")
+    verify.add_argument("--quick", action="store_true", help="sizes and times alone: no file is read")
     verify.add_argument("--repair", action="store_true", help="forget replicas that are gone or changed")
 
     _add(commands, "deployments", "status:deployments", "what runs have brought up and not taken down")

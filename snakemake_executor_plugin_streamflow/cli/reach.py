@@ -16,6 +16,7 @@ from ..errors import DeployError, Gone, SiteError
 from ..journal import DeploymentRecord
 from ..model import CONTROLLER, SCHEME, Address, Companion, Deployment, LocalOptions, Location, is_address
 from ..move.here import Here
+from ..move.store import Store
 from ..site import Site, workflow_key
 from .terminal import Tell
 
@@ -79,6 +80,14 @@ class Reach:
         if not path.startswith("/"):
             return path
         return None if site.visible(path) is not None else f".streamflow/abs{path}"
+
+    async def source(self, filesystem: str, path: str) -> tuple[Store, str]:
+        """The store that a replica is read from, and its place in it. Raises as `at`."""
+        if filesystem != CONTROLLER:
+            site = await self.at(filesystem)
+            if (place := await self.place(site, path)) is not None:
+                return site.store, place
+        return self.home, self.home_path(path)
 
     async def absolute(self, filesystem: str, path: str) -> str:
         """Return the place of a replica as LOCATION:PATH, or as a path of this machine; "" when that cannot be told."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import SiteError, StreamFlowError
 from ..files import Files
+from ..locate import expecting
 from ..model import CONTROLLER, SCHEME, is_address
 from ..move.entry import Item
 from ..move.mover import Mover
@@ -89,7 +90,7 @@ class _Bringer:
                 seen = {f"{r.filesystem}: {problems.get(r.filesystem, found[r])}" for r in self._ledger.replicas(path)}
                 self._done.problems[path] = "no usable replica is left: " + "; ".join(sorted(seen))
                 continue
-            store, place = await self._source(good[0])
+            store, place = await self._reach.source(good[0].filesystem, path)
             if store is self._reach.home and store.path(place) == str(target):
                 self._done.here.append(path)
             elif os.path.lexists(target):
@@ -103,6 +104,7 @@ class _Bringer:
         """Copy replicas, by their places, from one store."""
         try:
             items = await store.list({place: str(targets[replica.path]) for place, replica in wanted.items()})
+            items = [expecting(item, wanted[item.source]) for item in items]
         except SiteError as error:
             self._done.problems |= {replica.path: str(error) for replica in wanted.values()}
             return
@@ -120,14 +122,6 @@ class _Bringer:
         if item.target == str(self._home(path)):  # with the time that Snakemake knows it by
             before = self._ledger.get(path, CONTROLLER)
             self._files.arrived(path, replica.version, replica.made_ns or (before.mtime_ns if before else 0))
-
-    async def _source(self, replica: Replica) -> tuple[Store, str]:
-        """The store to read from, and the place in it."""
-        if replica.filesystem != CONTROLLER:
-            site = await self._reach.at(replica.filesystem)
-            if (place := await self._reach.place(site, replica.path)) is not None:
-                return site.store, place
-        return self._reach.home, self._reach.home_path(replica.path)
 
     def _home(self, path: str) -> Path:
         return Path(self._reach.home.path(path))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import Gone, SiteError
 from ..locate import is_recorded
-from ..model import CONTROLLER
+from ..move.store import Store
 from ..plan import Dropped, Replica
 from ..remote.job import Found
 from ..show import table
@@ -24,7 +24,7 @@ OK, CHANGED, GONE, UNKNOWN = "ok", "changed", "gone", "not reachable"
 
 
 def verify(given: Namespace) -> Answer:
-    """Look at every replica, once for each site; with `--repair` the journal forgets those that are gone or changed."""
+    """Look at every replica, and compare digests at its site; `--repair` forgets those that are gone or changed."""
     with Workflow(given) as workflow:
         if given.repair:
             workflow.must_rest()
@@ -35,7 +35,7 @@ def verify(given: Namespace) -> Answer:
 
         async def look() -> tuple[dict[Replica, str], dict[str, str]]:
             async with Reach(companion, workflow.here, records) as reach:
-                return await states(reach, replicas)
+                return await states(reach, replicas, deep=not given.quick)
 
         found, problems = asyncio.run(look())
         wrong = [replica for replica, state in found.items() if state in (CHANGED, GONE)]
@@ -44,8 +44,13 @@ def verify(given: Namespace) -> Answer:
     return _answer(found, problems, given.repair)
 
 
-async def states(reach: Reach, replicas: Sequence[Replica]) -> tuple[dict[Replica, str], dict[str, str]]:
+async def states(
+    reach: Reach, replicas: Sequence[Replica], *, deep: bool = False
+) -> tuple[dict[Replica, str], dict[str, str]]:
     """Look at replicas: all sites at once, all files of a site in one request.
+
+    Args:
+        deep: read files whose digest is recorded, and compare it.
 
     Returns:
         The state of each replica, and `{filesystem: why nothing is known}`.
@@ -57,7 +62,7 @@ async def states(reach: Reach, replicas: Sequence[Replica]) -> tuple[dict[Replic
 
     async def look(filesystem: str, there: list[Replica]) -> list[str]:
         try:
-            return [_state(r, f) for r, f in zip(there, await _stat(reach, filesystem, there), strict=True)]
+            return await _look(reach, filesystem, there, deep)
         except Gone as error:
             problems[filesystem] = str(error)
             return [GONE] * len(there)
@@ -70,14 +75,22 @@ async def states(reach: Reach, replicas: Sequence[Replica]) -> tuple[dict[Replic
     return dict(found), problems
 
 
-async def _stat(reach: Reach, filesystem: str, replicas: Sequence[Replica]) -> list[Found]:
-    if filesystem == CONTROLLER:
-        return await reach.home.stat([reach.home_path(replica.path) for replica in replicas])
-    site = await reach.at(filesystem)
-    places = [await reach.place(site, replica.path) for replica in replicas]
-    own = iter(await site.store.stat([place for place in places if place is not None]))
-    shared = iter(await reach.home.stat([r.path for r, p in zip(replicas, places, strict=True) if p is None]))
-    return [next(shared if place is None else own) for place in places]
+async def _look(reach: Reach, filesystem: str, replicas: Sequence[Replica], deep: bool) -> list[str]:
+    by_store: defaultdict[Store, dict[str, Replica]] = defaultdict(dict)
+    for replica in replicas:
+        store, place = await reach.source(filesystem, replica.path)
+        by_store[store][place] = replica
+    seen: dict[Replica, str] = {}
+    for store, there in by_store.items():
+        looks = zip(there.items(), await store.stat(list(there)), strict=True)
+        seen |= {replica: _state(replica, found) for (_, replica), found in looks}
+        same = {place: replica for place, replica in there.items() if seen[replica] == OK and replica.digest}
+        folders = [place for place, replica in same.items() if replica.directory]
+        files = [place for place, replica in same.items() if deep and not replica.directory]
+        digests = dict(zip(folders, await store.listings(folders), strict=True)) if folders else {}
+        digests |= dict(zip(files, await store.sums(files), strict=True)) if files else {}
+        seen |= {there[place]: CHANGED for place, digest in digests.items() if digest != there[place].digest}
+    return [seen[replica] for replica in replicas]
 
 
 def _state(replica: Replica, found: Found) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 from ..errors import TransferError
 from ..move.entry import Item
+from ..move.listing import of_item
 from ..move.mover import Mover, copy, fan_out
 from ..move.store import Store
 from ..remote.quote import decode
@@ -154,7 +155,10 @@ class MovesFiles:
             (top / "to-outside").symlink_to(outside)
             await carry(place.here, a, place.there, b)
             assert (await place.text(f"cat {b}/to-file {b}/absolute {b}/to-outside")) == "contentcontentoutside"
+            (there,), (item,) = await place.there.listings([b]), await place.here.list({a: b})
+            assert there == of_item(item)
             await carry(place.there, b, place.here, c)
+            assert await place.here.listings([c]) == [there]
             wanted = tree(top)
             wanted["absolute"] = ("l", "file")
             wanted["to-outside"] = ("f", 0o644, int(outside.stat().st_mtime), b"outside")
@@ -368,11 +372,11 @@ ln -s aim link; mkdir aims; ln -s aims links; touch aims/x"""
             items = await place.there.list({a: b})
             targets = [type(place.here)(name, place.local(name)) for name in ("one", "two")]
             read = place.connector.read_b
-            assert await fan_out(place.there, items, targets) == [None, None]
+            assert (await fan_out(place.there, items, targets))[1] == [None, None]
             assert place.connector.read_b - read < 10_000_000
             assert tree(place.local("one") / b) == tree(place.local("two") / b)
             up = await targets[0].list({b: f"{b}-up"})
-            assert not any(await fan_out(targets[0], up, [site.shells for site in place.sites]))
+            assert not any((await fan_out(targets[0], up, [site.shells for site in place.sites]))[1])
             for site in place.sites:
                 assert sum(found.size_b for found in await site.shells.stat([f"{b}-up/x", f"{b}-up/y"])) == 9_000_000
 

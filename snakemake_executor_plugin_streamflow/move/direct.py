@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from ..errors import TransferError, quote_tail
 from ..remote.quote import quote
 from .archive import placing, stage_names
-from .entry import Item, checked, join
+from .entry import Item, checked, compare, join
 from .pipe import Pipe
 from .text import contents, digests, filling, found_digests
 from .there import There
 
 
-async def carry(pipe: Pipe, source: There, items: Sequence[Item], target: There) -> None:
-    """Copy items. Each appears under its target name only when complete, and equal to what the source has hashed.
+async def carry(pipe: Pipe, source: There, items: Sequence[Item], target: There) -> list[str]:
+    """Copy items; return the digests of all their files.
+
+    Each appears under its target name only when complete, and equal to what the source has hashed.
 
     Raises:
-        TransferError, Unreachable: nothing is left behind.
+        Differs, TransferError, Unreachable: nothing is left behind.
     """
     for item in items:
         checked(item, target.name)
@@ -40,6 +42,7 @@ async def carry(pipe: Pipe, source: There, items: Sequence[Item], target: There)
         sent = found_digests(sums.result().text)
         if sums.result().code or len(sent) != len(names) or arrived.text.split() != sent:
             raise TransferError(f"{target.name}: digests differ: {items[0].source} changed, or bytes were lost")
+        compare(items, sent, source.name)
         placed = await target.ask(placing(stage, items, target.path))
         if placed.code:
             raise TransferError(f"{target.name}: cannot write {items[0].target}:\n{quote_tail(placed.output)}")
@@ -48,6 +51,7 @@ async def carry(pipe: Pipe, source: There, items: Sequence[Item], target: There)
         raise
     finally:
         await source.discard(script, twice=False)
+    return sent
 
 
 async def _put(store: There, path: str, text: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import TransferError
+from ..errors import Differs, TransferError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Entry:
         name: path below the item; "" is the item itself.
         kind: "f", "d" or "l".
         target: of a link.
+        digest: SHA-1 that a file must have when it is read; "" when that is not known.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Entry:
     mtime_ns: int = 0
     mode: int = 0o644
     target: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,24 @@ class Item:
 def join(path: str, name: str) -> str:
     """Path of an entry of an item at `path`."""
     return f"{path}/{name}" if name else path
+
+
+def compare(items: Sequence[Item], digests: Sequence[str], where: str) -> None:
+    """Compare what was read of items with what their entries say.
+
+    Args:
+        digests: of all their files, in order.
+
+    Raises:
+        Differs: a file is another one.
+    """
+    read = iter(digests)
+    for item in items:
+        for entry in item.files():
+            digest = next(read, "")
+            if entry.digest and entry.digest != digest:
+                name = join(item.source, entry.name)
+                raise Differs(f"{where}: {name} has changed: its digest is not what it was", item.source)
 
 
 def checked(item: Item, where: str) -> Item:

@@ -11,13 +11,14 @@ import shutil
 import stat
 from collections.abc import Mapping, MutableSequence, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
 from ..errors import NoSpace, TransferError
 from ..remote.job import Found
-from . import blocks
-from .entry import Entry, Item, checked, inside, join
+from . import blocks, listing
+from .entry import Entry, Item, checked, compare, inside, join
 from .store import Contents, Pieces, Store
 
 
@@ -37,6 +38,12 @@ class Here(Store):
 
     async def list(self, paths: Mapping[str, str]) -> list[Item]:
         return await asyncio.to_thread(lambda: [self._item(source, target) for source, target in paths.items()])
+
+    async def listings(self, paths: Sequence[str]) -> Sequence[str]:
+        return await asyncio.to_thread(lambda: [listing.of_folder(self.path(path)) for path in paths])
+
+    async def sums(self, paths: Sequence[str]) -> Sequence[str]:
+        return await asyncio.to_thread(lambda: [_sum(self.path(path)) for path in paths])
 
     def stream(self, items: Sequence[Item]) -> Contents:
         digests: list[str] = []
@@ -91,6 +98,8 @@ class Here(Store):
                 os.makedirs(parent, exist_ok=True)
                 for entry in item.entries:
                     self._copy_entry(entry, source.path(join(item.source, entry.name)), join(beside, entry.name))
+                if any(entry.digest for entry in item.files()):
+                    compare([item], [_sum(join(beside, entry.name)) for entry in item.files()], source.name)
                 for entry in reversed(item.entries):
                     if entry.kind == "d":
                         os.chmod(join(beside, entry.name), entry.mode)
@@ -154,6 +163,7 @@ class Here(Store):
                     raise TransferError(f"{self.name}: cannot read {path}: {error.strerror}") from error
                 digests.append(hashlib.sha1(content, usedforsecurity=False).hexdigest())
                 yield entry, content
+        compare(items, digests, self.name)
 
     async def _write(self, item: Item, beside: str, contents: Contents, digests: MutableSequence[str]) -> None:
         for entry in item.entries:
@@ -226,6 +236,14 @@ def _first_difference(items: Sequence[Item], mine: Sequence[str], theirs: Sequen
     names = (join(item.target, entry.name) for item in items for entry in item.files())
     pairs = zip_longest(names, mine, theirs)
     return next((str(name) for name, a, b in pairs if a != b), items[0].target)
+
+
+def _sum(path: str) -> str:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.file_digest(file, partial(hashlib.sha1, usedforsecurity=False)).hexdigest()
+    except OSError:
+        return ""
 
 
 def _discard(path: str) -> None:

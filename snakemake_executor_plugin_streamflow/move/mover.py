@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from ..errors import SiteError, TransferError
 from .entry import Entry, Item
 from .here import Here
-from .routes import COPY, RELAY, Routes
+from .routes import COPY, RELAY, Carried, Routes
 from .store import Contents, Store
 
 LARGE_B = 8 << 20
@@ -22,6 +23,8 @@ _BATCH_ITEMS = 1000
 _BATCH_B = 64 << 20
 
 Observe = Callable[[Store, Store, Sequence[Item], float, str], None]
+Digests = Sequence[str]
+"""Of the files of one item, in order; empty when nobody made them."""
 
 
 class Mover:
@@ -46,16 +49,16 @@ class Mover:
         self._limit = limit
         self._routes = Routes(log)
         self._lanes: dict[tuple[int, int], _Lane] = {}
-        self._flying: dict[tuple[int, int, Item], asyncio.Future[None]] = {}
-        self._fans: dict[tuple[int, Item], list[tuple[_Lane, asyncio.Future[None]]]] = {}
+        self._flying: dict[tuple[int, int, Item], asyncio.Future[Digests]] = {}
+        self._fans: dict[tuple[int, Item], list[tuple[_Lane, asyncio.Future[Digests]]]] = {}
 
-    async def move(self, source: Store, target: Store, items: Sequence[Item]) -> None:
-        """Copy items; return when all are complete under their final names.
+    async def move(self, source: Store, target: Store, items: Sequence[Item]) -> list[Digests]:
+        """Copy items; return the digests of each when all are complete under their final names.
 
         Who asks for something that is on its way to the same place already waits for that copy.
 
         Raises:
-            TransferError, Unreachable: of the first item that failed; the others may have arrived.
+            Differs, TransferError, Unreachable: of the first item that failed; the others may have arrived.
         """
         waits = []
         for item in items:
@@ -69,18 +72,21 @@ class Mover:
                     lane = self._lanes[key[:2]] = _Lane(self, source, target)
                 lane.add(item, future)
             waits.append(asyncio.shield(future))
+        arrived = []
         for result in await asyncio.gather(*waits, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+            arrived.append(result)
+        return arrived
 
-    async def _carry(self, source: Store, items: Sequence[Item], target: Store) -> str:
-        """Copy items by the best route, and return its name."""
-        if (route := await self._routes.carry(source, items, target)) is not None:
-            return route
-        await copy(source, items, target)
-        return COPY if isinstance(source, Here) and isinstance(target, Here) else RELAY
+    async def _carry(self, source: Store, items: Sequence[Item], target: Store) -> Carried:
+        """Copy items by the best route."""
+        if (carried := await self._routes.carry(source, items, target)) is not None:
+            return carried
+        digests = await copy(source, items, target)
+        return Carried(COPY if isinstance(source, Here) and isinstance(target, Here) else RELAY, digests)
 
-    def _landed(self, key: tuple[int, int, Item], done: asyncio.Future[None]) -> None:
+    def _landed(self, key: tuple[int, int, Item], done: asyncio.Future[Digests]) -> None:
         self._flying.pop(key, None)
         if not done.cancelled():
             done.exception()  # somebody may have stopped waiting for it
@@ -91,11 +97,11 @@ class _Lane:
 
     def __init__(self, mover: Mover, source: Store, target: Store) -> None:
         self._mover, self._source, self._target = mover, source, target
-        self._small: list[tuple[Item, asyncio.Future[None]]] = []
+        self._small: list[tuple[Item, asyncio.Future[Digests]]] = []
         self._large = asyncio.Semaphore(mover._limit)
         self._busy = False
 
-    def add(self, item: Item, future: asyncio.Future[None]) -> None:
+    def add(self, item: Item, future: asyncio.Future[Digests]) -> None:
         if item.size_b >= LARGE_B:
             fan = self._mover._fans.setdefault((id(self._source), item), [])
             fan.append((self, future))
@@ -107,7 +113,7 @@ class _Lane:
                 self._busy = True
                 self._mover._spawn(self._drain())
 
-    async def _alone(self, item: Item, fan: list[tuple[_Lane, asyncio.Future[None]]]) -> None:
+    async def _alone(self, item: Item, fan: list[tuple[_Lane, asyncio.Future[Digests]]]) -> None:
         """Copy one large item; to all stores that ask for it before it starts, reading it once."""
         await asyncio.sleep(_GATHER_S)
         async with self._large:
@@ -120,22 +126,22 @@ class _Lane:
             copies = [lane._copy([(item, future)]) for lane, future in alone]
             await asyncio.gather(*copies, *([self._fan_out(item, through)] if through else []))
 
-    async def _fan_out(self, item: Item, fan: list[tuple[_Lane, asyncio.Future[None]]]) -> None:
+    async def _fan_out(self, item: Item, fan: list[tuple[_Lane, asyncio.Future[Digests]]]) -> None:
         started = time.monotonic()
         targets = [lane._target for lane, _ in fan]
         try:
-            errors = await fan_out(self._source, [item], targets)
+            digests, errors = await fan_out(self._source, [item], targets)
         except asyncio.CancelledError:
             for _, future in fan:
                 future.cancel()
             raise
         except Exception as error:
-            errors = [TransferError(f"{item.source}: {type(error).__name__}: {error}")] * len(fan)
+            digests, errors = [], [TransferError(f"{item.source}: {type(error).__name__}: {error}")] * len(fan)
         for (lane, future), wrong in zip(fan, errors, strict=True):
             if wrong is None:
                 self._mover._observe(self._source, lane._target, [item], time.monotonic() - started, RELAY)
             if not future.done():
-                future.set_exception(wrong) if wrong is not None else future.set_result(None)
+                future.set_exception(wrong) if wrong is not None else future.set_result(digests)
 
     async def _drain(self) -> None:
         try:
@@ -150,11 +156,11 @@ class _Lane:
         finally:
             self._busy = False
 
-    async def _copy(self, batch: list[tuple[Item, asyncio.Future[None]]]) -> None:
+    async def _copy(self, batch: list[tuple[Item, asyncio.Future[Digests]]]) -> None:
         started = time.monotonic()
         items = [item for item, _ in batch]
         try:
-            route = await self._mover._carry(self._source, items, self._target)
+            carried = await self._mover._carry(self._source, items, self._target)
         except SiteError as error:
             if len(batch) > 1 and isinstance(error, TransferError):
                 for one in batch:  # one bad item must not fail the others
@@ -172,35 +178,42 @@ class _Lane:
                 if not future.done():
                     future.set_exception(TransferError(f"{self._target.name}: {type(error).__name__}: {error}"))
         else:
-            self._mover._observe(self._source, self._target, items, time.monotonic() - started, route)
-            for _, future in batch:
+            self._mover._observe(self._source, self._target, items, time.monotonic() - started, carried.route)
+            digests = iter(carried.digests)
+            for item, future in batch:
+                own = list(islice(digests, len(item.files())))
                 if not future.done():
-                    future.set_result(None)
+                    future.set_result(own)
 
 
-async def copy(source: Store, items: Sequence[Item], target: Store) -> None:
-    """Copy items from one store to another. Bytes between two locations pass through memory, never a disk, here.
+async def copy(source: Store, items: Sequence[Item], target: Store) -> Sequence[str]:
+    """Copy items from one store to another; return the digests of all their files, none when nobody made them.
+
+    Bytes between two locations pass through memory, never a disk, here.
 
     Raises:
-        TransferError, Unreachable: nothing is left under a final name that is not complete.
+        Differs, TransferError, Unreachable: nothing is left under a final name that is not complete.
     """
     if isinstance(source, Here) and isinstance(target, Here):
         if sum(item.size_b for item in items) < 65536 and len(items) < 8:
             target.copy(items, source)
         else:
             await asyncio.to_thread(target.copy, items, source)
-        return
+        return ()
     contents = source.stream(items)
     try:
         await target.receive(items, contents)
     finally:
         await contents.aclose()
+    return contents.digests
 
 
-async def fan_out(source: Store, items: Sequence[Item], targets: Sequence[Store]) -> list[SiteError | None]:
+async def fan_out(
+    source: Store, items: Sequence[Item], targets: Sequence[Store]
+) -> tuple[Sequence[str], list[SiteError | None]]:
     """Copy items to several stores, reading the source once; the slowest target sets the pace.
 
-    Return, for each target, what went wrong there.
+    Return the digests of all their files and, for each target, what went wrong there.
     """
     queues: list[asyncio.Queue[tuple[Entry, bytes] | BaseException | None]] = [asyncio.Queue(4) for _ in targets]
     gone: set[int] = set()
@@ -239,4 +252,4 @@ async def fan_out(source: Store, items: Sequence[Item], targets: Sequence[Store]
     async with asyncio.TaskGroup() as group:
         writers = [group.create_task(write(number, store)) for number, store in enumerate(targets)]
         group.create_task(read())
-    return [writer.result() for writer in writers]
+    return contents.digests, [writer.result() for writer in writers]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from ..connect.peers import HasPeers, gate
-from ..errors import SiteError
+from ..errors import Differs, SiteError
 from ..remote.quote import quote
 from .direct import carry
 from .entry import Item
@@ -34,6 +35,14 @@ REST_S = 600.0
 Make = Callable[[], Awaitable[Pipe]]
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How items travelled: the name of the route, and the digests of all their files; none when nobody made them."""
+
+    route: str
+    digests: Sequence[str]
+
+
 class Routes:
     """The direct routes between locations.
 
@@ -50,21 +59,27 @@ class Routes:
         """Whether a direct route may be taken for these items."""
         return bool(self._ways(source, target, items))
 
-    async def carry(self, source: Store, items: Sequence[Item], target: Store) -> str | None:
-        """Copy items by the first direct route that works and return its name; None: there is none."""
+    async def carry(self, source: Store, items: Sequence[Item], target: Store) -> Carried | None:
+        """Copy items by the first direct route that works; None: there is none.
+
+        Raises:
+            Differs: no other route would help.
+        """
         for name, make in self._ways(source, target, items):
             assert isinstance(source, There)
             assert isinstance(target, There)
             try:
                 if name == "seen" and not await self._sees(source, target):
                     continue
-                await carry(await make(), source, items, target)
+                digests = await carry(await make(), source, items, target)
+            except Differs:
+                raise
             except SiteError as error:
                 self._failed[source.name, target.name, name] = time.monotonic()
                 self._log(f"{source.name} -> {target.name}: the route {name!r} does not work: {error}")
             else:
                 self._log(f"{source.name} -> {target.name}: took the route {name!r}")
-                return name
+                return Carried(name, digests)
         return None
 
     def _ways(self, source: Store, target: Store, items: Sequence[Item]) -> list[tuple[str, Make]]:

@@ -64,11 +64,20 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def listings(self, paths: Sequence[str]) -> Sequence[str]:
+        """Return the digest of each directory's listing (see `listing`), "" where there is none. One round trip."""
+
+    @abstractmethod
+    async def sums(self, paths: Sequence[str]) -> Sequence[str]:
+        """Return the SHA-1 of the content of each file, "" where it cannot be read. Reads all of them."""
+
+    @abstractmethod
     def stream(self, items: Sequence[Item]) -> Contents:
         """Read the contents of all files of the items, in order, once.
 
         Raises, while it is read:
             TransferError: a file changed its size, vanished or could not be read.
+            Differs: the digest of a file is not that of its entry.
         """
 
     @abstractmethod

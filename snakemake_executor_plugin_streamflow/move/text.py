@@ -43,6 +43,13 @@ def digests(names: Sequence[str]) -> str:
     return "\n".join(_batched("sha1sum --", names))
 
 
+def sums(names: Sequence[str]) -> str:
+    """Text that prints the digest of each file, or an empty line."""
+    return (
+        f"""for f in {words(names)}; do d=$(sha1sum 2>/dev/null <"$f") 2>/dev/null && echo "${{d%% *}}" || echo; done"""
+    )
+
+
 def found_digests(text: str) -> list[str]:
     """Return the digests that `digests` printed."""
     return _DIGEST.findall(text)

@@ -17,10 +17,11 @@ from ..model import Location
 from ..remote.job import Found
 from ..remote.quote import decode, encode, quote, words
 from ..remote.shell import Completed, Shell
+from . import listing
 from .archive import archive, placing, stage_names
-from .entry import Entry, Item, checked, inside, join
+from .entry import Entry, Item, checked, compare, inside, join
 from .store import Contents, Pieces, Store
-from .text import SMALL_B, found_digests, reading, writing
+from .text import SMALL_B, found_digests, reading, sums, writing
 
 _FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
 
@@ -97,6 +98,12 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                 raise TransferError(f"{self.name}: cannot read {self.path(source)}:\n{quote_tail(done.output)}")
             items.append(checked(self._parse_list(source, target, done.output), self.name))
         return items
+
+    async def listings(self, paths: Sequence[str]) -> Sequence[str]:
+        return await self._lines(paths, lambda some: listing.text([self.path(path) for path in some]))
+
+    async def sums(self, paths: Sequence[str]) -> Sequence[str]:
+        return await self._lines(paths, lambda some: sums([self.path(path) for path in some]))
 
     def stream(self, items: Sequence[Item]) -> Contents:
         digests: list[str] = []
@@ -203,6 +210,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             digests.extend(found_digests(shell.last.text))
         if shell.last.code or len(digests) != len(files):
             raise TransferError(f"{self.name}: {names[0]} could not be read whole", transient=True)
+        compare(items, digests, self.name)
 
     async def _pour_file(self, stage: str, item: Item, contents: Contents) -> Completed:
         """Write one large file, hashed on its way to the disk: nothing is read again."""
@@ -254,6 +262,18 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             if broken and not code:
                 raise broken
             return Completed(code, output.partition(b"go\n")[2])
+
+    async def _lines(self, paths: Sequence[str], text: Callable[[Sequence[str]], str]) -> Sequence[str]:
+        """Ask for one line about each path."""
+        lines = []
+        for start in range(0, len(paths), 500):
+            some = paths[start : start + 500]
+            done = await self.ask(text(some))
+            found = done.text.split("\n")[: len(some)]
+            if done.code or len(found) != len(some):
+                raise TransferError(f"{self.name}: cannot look at files:\n{quote_tail(done.output)}", transient=True)
+            lines += found
+        return lines
 
     async def _stat(self, paths: Sequence[str]) -> Sequence[Found]:
         done = await self.ask(

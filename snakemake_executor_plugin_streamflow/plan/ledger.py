@@ -20,7 +20,7 @@ class Replica:
         version: the identity of its content; never a guess.
         size_b: bytes; of a directory, all below it.
         mtime_ns: the modification time of this replica on its own filesystem, to recognise it there.
-        digest: checksum, when known.
+        digest: SHA-1 of a file, or of the listing of a directory; None when nobody has made it.
         directory: a whole directory.
         made_ns: when this version came into being, by the controller's clock, in ns since 1970; 0 when unknown.
     """
@@ -77,13 +77,15 @@ class Ledger:
     def put(self, replica: Replica) -> None:
         """Record a complete replica; its version becomes the current one of the path.
 
-        An unknown `made_ns` is taken from another replica of the same version.
+        An unknown `made_ns`, and the unknown digest of a file, are taken from another replica of the same version.
         """
         there = self._paths.get(replica.path)
         if there is not None:
             other = next(iter(there.values()))
             if not replica.made_ns and other.made_ns and other.version == replica.version:
                 replica = replace(replica, made_ns=other.made_ns)
+            if replica.digest is None and not replica.directory and other.version == replica.version:
+                replica = replace(replica, digest=next((r.digest for r in there.values() if r.digest), None))
             if there.get(replica.filesystem) == replica:
                 return
             if other.version != replica.version:

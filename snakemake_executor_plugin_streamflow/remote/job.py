@@ -69,13 +69,19 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One output as it lies at its location. `kind` is "file", "directory", "other" or "missing"."""
+    """One output as it lies at its location.
+
+    Attributes:
+        kind: "file", "directory", "other" or "missing".
+        digest: as in `Replica`; "" when nobody has made it.
+    """
 
     path: str
     kind: str
     size_b: int = 0
     mtime_ns: int = 0
     mode: int = 0o644
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

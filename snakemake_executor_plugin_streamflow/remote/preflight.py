@@ -12,7 +12,7 @@ from .quote import quote, words
 
 REQUIRED = (
     *("cat", "find", "grep", "head", "mkdir", "mktemp", "mv", "readlink", "rm", "sed", "setsid", "sha1sum", "sleep"),
-    *("stat", "tail", "tar", "touch", "xargs"),
+    *("sort", "stat", "tail", "tar", "touch", "xargs"),
 )
 """Tools that sessions, job directories and transfers use; busybox has all of them."""
 

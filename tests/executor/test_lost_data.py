@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from ..cli.commands import cli
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
 from .running import again, run_workflow
 from .test_crash import FLOATING
@@ -79,6 +81,31 @@ def test_a_file_that_was_changed_is_not_used(tmp_path: Path, first: Path) -> Non
     assert (run.work / "end.txt").read_text() == "in\nin\n"
 
 
+@pytest.mark.parametrize("spoil", ["rm x/y/deep", "echo more >>x/y/deep", "mv x/y/deep x/y/other", "rmdir x/empty"])
+def test_a_directory_that_changed_deep_inside_is_made_again(tmp_path: Path, spoil: str) -> None:
+    (tmp_path / "sites").mkdir()
+    snakefile = """
+    rule all:
+        input: "end.txt"
+    rule first:
+        output: directory("d")
+        shell: "echo first >>SITES/ran; mkdir -p {output}/x/y {output}/x/empty; echo a > {output}/x/y/deep"
+    rule second_two:
+        input: "d"
+        output: "end.txt"
+        shell: "echo second >>SITES/ran; cat {input}/x/y/deep > {output}; [ -d {input}/x/empty ]"
+    """
+    run = run_workflow(tmp_path, snakefile, COMPANION, *FLOATING)
+    assert ran(run.sites) == {"first": 1, "second": 1}
+    again(tmp_path, *FLOATING, "--force", "end.txt")
+    assert ran(run.sites) == {"second": 1}, "a directory that nobody touched is used as it is"
+    for site in ("one", "two"):
+        subprocess.run(spoil, shell=True, check=True, cwd=run.sites / site / "d")
+    again(tmp_path, *FLOATING, "--force", "end.txt")
+    assert ran(run.sites) == {"first": 1, "second": 1}
+    assert (run.work / "end.txt").read_text() == "a\n"
+
+
 def test_a_site_that_was_emptied_loses_nothing_for_good(tmp_path: Path, first: Path) -> None:
     shutil.rmtree(first / "one")
     run = again(tmp_path, *FLOATING)
@@ -113,26 +140,53 @@ def test_a_file_that_vanishes_while_its_consumer_runs_at_the_same_site_is_made_a
     assert (run.work / "end.txt").read_text() == "a\n"
 
 
-def test_a_host_that_is_lost_between_runs(tmp_path: Path, ssh_hosts: SshHosts) -> None:
-    config = f"username: root, sshKey: {ssh_hosts.key}, knownHosts: {ssh_hosts.known_hosts}, configFile: /dev/null"
-    one, two = ssh_hosts.hosts[:2]
-    companion = (
-        "version: v1.0\nbindings:\n  - {rule: second_two, target: {deployment: two}}\n"
-        '  - {rule: "*", target: [{deployment: one}, {deployment: two}], policy: order}\ndeployments:\n'
-        f"  one: {{type: ssh, workdir: /root/lost, config: {{nodes: [{one}], {config}}}}}\n"
-        f"  two: {{type: ssh, workdir: /root/lost, config: {{nodes: [{two}], {config}}}}}\n"
-    )
-    snakefile = """
+TWO_HOSTS = """
     rule all:
         input: "end.txt"
     rule first:
         output: "a.txt"
-        shell: "echo a > {output}"
+        shell: "echo first >>RAN; echo a > {output}"
     rule second_two:
         input: "a.txt"
         output: "end.txt"
         shell: "cat {input} > {output}"
     """
+
+
+def two_hosts(hosts: SshHosts) -> str:
+    """A companion file for two hosts; `second_two` runs at the second one."""
+    config = f"username: root, sshKey: {hosts.key}, knownHosts: {hosts.known_hosts}, configFile: /dev/null"
+    one, two = hosts.hosts[:2]
+    return (
+        "version: v1.0\nbindings:\n  - {rule: second_two, target: {deployment: two}}\n"
+        '  - {rule: "*", target: [{deployment: one}, {deployment: two}], policy: order}\ndeployments:\n'
+        f"  one: {{type: ssh, workdir: /root/lost, config: {{nodes: [{one}], {config}}}}}\n"
+        f"  two: {{type: ssh, workdir: /root/lost, config: {{nodes: [{two}], {config}}}}}\n"
+    )
+
+
+def test_a_file_of_other_content_is_not_delivered_though_its_size_and_time_fit(
+    tmp_path: Path, ssh_hosts: SshHosts
+) -> None:
+    for host in (1, 2):
+        ssh_hosts.run(host, "rm -rf /root/lost")
+    snakefile = TWO_HOSTS.replace("RAN", "/root/lost/ran")
+    run_workflow(tmp_path, snakefile, two_hosts(ssh_hosts), *FLOATING)
+    ssh_hosts.run(2, "rm /root/lost/a.txt")
+    ssh_hosts.run(1, "cd /root/lost; touch -r a.txt then; echo b > a.txt; touch -r then a.txt")
+    wrong = cli(tmp_path / "work", "data", "verify", "--json", code=1).data["replicas"]
+    assert {(r["filesystem"].split("/")[0], r["state"]) for r in wrong if r["path"] == "a.txt"} == {
+        ("one", "changed"),
+        ("two", "gone"),
+    }
+    run = again(tmp_path, *FLOATING, "--force", "end.txt")
+    assert "its digest is not what it was" in run.text
+    assert ssh_hosts.run(1, "cat /root/lost/ran").stdout == "first\nfirst\n"
+    assert (run.work / "end.txt").read_text() == "a\n"
+
+
+def test_a_host_that_is_lost_between_runs(tmp_path: Path, ssh_hosts: SshHosts) -> None:
+    snakefile, companion = TWO_HOSTS.replace("echo first >>RAN; ", ""), two_hosts(ssh_hosts)
     run_workflow(tmp_path, snakefile, companion, "a.txt", "--streamflow-leave-targets", *FLOATING)
     assert ssh_hosts.run(1, "cat /root/lost/a.txt").stdout == "a\n"
     ssh_hosts.stop(1)
@@ -141,4 +195,4 @@ def test_a_host_that_is_lost_between_runs(tmp_path: Path, ssh_hosts: SshHosts) -
     finally:
         ssh_hosts.start(1)
     assert (run.work / "end.txt").read_text() == "a\n"
-    assert run.jobs(f"two/{two}") == 2
+    assert run.jobs(f"two/{ssh_hosts.hosts[1]}") == 2

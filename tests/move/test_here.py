@@ -78,7 +78,7 @@ def test_one_broken_target_does_not_harm_the_others(stores: tuple[Here, Here, Th
 
     async def check() -> None:
         async with asyncio.timeout(30):
-            ends = await fan_out(a, await a.list({"f": "g"}), [b, Broken("c", tmp_path), there])
+            _, ends = await fan_out(a, await a.list({"f": "g"}), [b, Broken("c", tmp_path), there])
         assert [end is None for end in ends] == [True, False, True]
         await there.close()
 
@@ -95,7 +95,7 @@ def test_a_source_that_breaks_fails_all_targets(stores: tuple[Here, Here, There]
         items = await a.list({"f": "g"})
         (a.root / "f").write_bytes(bytes(5 << 20))
         async with asyncio.timeout(30):
-            ends = await fan_out(a, items, [b, there])
+            _, ends = await fan_out(a, items, [b, there])
         assert all(isinstance(end, TransferError) for end in ends)
         assert [one.kind for one in (await there.stat(["g"]) + await b.stat(["g"]))] == ["missing"] * 2
         await there.close()
