@@ -20,6 +20,7 @@ from .connect.lifecycle import Lifecycle
 from .errands import Errands
 from .files import Files, incomplete
 from .journal import Journal
+from .journal.identity import workflow_key
 from .locate import Locator
 from .model import CONTROLLER, Companion, Deployment, LocalOptions, Target
 from .move.entry import Item
@@ -28,7 +29,6 @@ from .move.store import Store
 from .plan import Ledger, Placement
 from .removals import Removals
 from .runtime import Runtimes
-from .site import workflow_key
 from .sites import Sites
 from .staging import Staging
 
@@ -84,7 +84,7 @@ class Engine:
             self.placement,
             self.ledger,
             here=PurePosixPath(here),
-            key=workflow_key(here),
+            key=workflow_key(here, keep=True),
             limit=transfer_limit,
             spawn=self.spawn,
             log=log,

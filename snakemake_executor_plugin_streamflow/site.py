@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -215,11 +214,6 @@ class Site:
             + ((isinstance(left, dict) and left[job]) or f"kill -KILL -$(cat {self.directory(job)}/pid)")
             for job in left
         ]
-
-
-def workflow_key(here: Path) -> str:
-    """The stable name of the workflow in a directory of this machine."""
-    return hashlib.sha1(f"{os.uname().nodename}:{here}".encode(), usedforsecurity=False).hexdigest()[:12]
 
 
 def _sized(location: Location, facts: preflight.Facts) -> Location:

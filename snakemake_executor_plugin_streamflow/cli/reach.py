@@ -14,10 +14,11 @@ from ..connect.base import Connector
 from ..connect.reattach import Reattached
 from ..errors import DeployError, Gone, SiteError
 from ..journal import DeploymentRecord
+from ..journal.identity import workflow_key
 from ..model import CONTROLLER, SCHEME, Address, Companion, Deployment, LocalOptions, Location, is_address
 from ..move.here import Here
 from ..move.store import Store
-from ..site import Site, workflow_key
+from ..site import Site
 from .terminal import Tell
 
 _LIMIT = 4

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_streamflow.site import workflow_key
+from snakemake_executor_plugin_streamflow.journal.identity import workflow_key
 
 from ..executor.running import TWO_SITES, Run, again, run_workflow
 from .commands import cli, journal_of

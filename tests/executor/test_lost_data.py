@@ -113,6 +113,17 @@ def test_a_site_that_was_emptied_loses_nothing_for_good(tmp_path: Path, first: P
     assert (run.work / "end.txt").read_text() == "in\nin\n"
 
 
+def test_a_workflow_that_was_moved_finds_its_files(tmp_path: Path, first: Path) -> None:
+    (tmp_path / "work").rename(tmp_path / "elsewhere")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "new" / "work")
+    companion = tmp_path / "new" / "work" / "streamflow.yml"
+    assert str(first) in companion.read_text()
+    run = again(tmp_path / "new", *FLOATING)
+    assert ran(first) == {"third": 1}
+    assert (run.work / "end.txt").read_text() == "in\nin\n"
+
+
 def test_a_source_that_nobody_has_is_named(tmp_path: Path, first: Path) -> None:
     (first / "one" / "b.txt").unlink()
     (tmp_path / "work" / "in.txt").unlink()
