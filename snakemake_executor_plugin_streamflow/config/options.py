@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..model import (
     ClusterOptions,
     ComposeOptions,
     DockerOptions,
+    KubernetesJobOptions,
     KubernetesOptions,
     LocalOptions,
     QueueOptions,
@@ -26,14 +28,14 @@ def services_of(options: Any) -> tuple[str, ...] | None:
     """Return the names of the services; empty when the type has none, None when they are not known yet."""
     if isinstance(options, ComposeOptions):
         return _compose_services(options)
-    if isinstance(options, ClusterOptions):
+    if isinstance(options, ClusterOptions) and not isinstance(options, KubernetesJobOptions):
         return _containers(options)
     return tuple(getattr(options, "services", ()))
 
 
 def must_choose(options: Any) -> tuple[str, ...]:
     """Return the services that a target must choose from: those of one project do different things."""
-    services = services_of(options) if isinstance(options, ComposeOptions | ClusterOptions) else ()
+    services = services_of(options) if isinstance(options, ComposeOptions | KubernetesOptions) else ()
     return services if services and len(services) > 1 else ()
 
 
@@ -47,6 +49,8 @@ def size_of(options: Any) -> tuple[int, str]:
             return len(options.nodes), "nodes"
         case ApptainerOptions():
             return (1, "instances") if options.instance_name else (options.replicas, "replicas")
+        case KubernetesJobOptions():
+            return sum(one.count for one in options.services.values()), "Jobs"
         case ComposeOptions() | ClusterOptions():
             return sys.maxsize, "containers"
         case DockerOptions():
@@ -67,6 +71,8 @@ def check_options(reader: Reader, options: Any) -> None:
             _check_compose(reader, options)
         case DockerOptions():
             _check_docker(reader, options)
+        case KubernetesJobOptions():
+            _check_jobs(reader, options)
         case KubernetesOptions():
             _check_kubernetes(reader, options)
 
@@ -124,6 +130,16 @@ def _containers(options: ClusterOptions) -> tuple[str, ...] | None:
         except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError):
             return None
     return tuple(found) or None
+
+
+def _check_jobs(reader: Reader, options: KubernetesJobOptions) -> None:
+    for name, service in options.services.items() if reader.sound(options, "services") else ():
+        if not (service.image or service.template):
+            reader.report(service, "expected one of image or template")
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+            reader.report(
+                service, f"expected a name of small letters, digits and '-', as containers have, got {name!r}"
+            )
 
 
 def _check_kubernetes(reader: Reader, options: KubernetesOptions) -> None:

@@ -10,7 +10,7 @@ MAY_WRAP: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("apptainer", "singularity"), ("docker", "docker-compose", "local", "ssh")),
     "docker": ("local", "ssh"),
     "docker-compose": ("local", "ssh"),
-    "kubernetes": ("local", "ssh"),
+    **dict.fromkeys(("kubernetes", "kubernetes-job"), ("local", "ssh")),
     "podman": ("local", "ssh"),
     **dict.fromkeys(QUEUE_OPTIONS, ("docker", "docker-compose", "local", "ssh")),
 }

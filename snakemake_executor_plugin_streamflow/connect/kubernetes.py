@@ -25,6 +25,8 @@ from .undisturbed import undisturbed
 LOOK_S = (0.2, 2.0)
 """Between two looks at pods that are not ready yet: at first, and at most."""
 
+SETTLE_S = 1.0
+
 
 class KubernetesConnector(PodsConnector):
     """Applies manifests, and deletes what it made of them."""
@@ -122,14 +124,19 @@ class KubernetesConnector(PodsConnector):
         pause_s, longest_s = LOOK_S
         seen: list[Json] = list(made)
         pods: Sequence[Json] = ()
-        told = ""
+        told, settled = "", False
         try:
             async with asyncio.timeout(self.options.timeout):
                 while True:
                     pods = await self.pods()
                     seen = [await objects.get(one) or one for one in made if pod_spec(one)]
                     if not (waiting := unready(seen)):
-                        return
+                        if settled:
+                            return
+                        settled = True  # a main process that fails does so at once, and was ready for a moment
+                        await asyncio.sleep(SETTLE_S)
+                        continue
+                    settled = False
                     if reason := hopeless(pods):
                         raise DeployError(f"{reason}\n{await why(self._cluster, made, pods)}")
                     if told != (now := ", ".join(waiting)):

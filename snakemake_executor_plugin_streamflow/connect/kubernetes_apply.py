@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,10 @@ class Kind:
         return f"{root}{folder}/{self.plural}" + (f"/{quote(name)}" if name else "")
 
 
+class UnknownKind(DeployError):
+    """The cluster does not know such objects: it has none."""
+
+
 class Objects:
     """Objects of one cluster; what they are called by the API is asked of it once for each version."""
 
@@ -42,7 +47,7 @@ class Objects:
         """Return the kind of an object.
 
         Raises:
-            DeployError: the cluster does not know it.
+            UnknownKind: the cluster does not know it.
         """
         version, name = manifest["apiVersion"], manifest["kind"]
         if name not in self._known.get(version, {}):  # a definition may have been made a moment ago
@@ -61,7 +66,7 @@ class Objects:
         try:
             return self._known[version][name]
         except KeyError:
-            raise DeployError(f"{name_of(manifest)}: the cluster knows no kind {name} in {version}") from None
+            raise UnknownKind(f"{name_of(manifest)}: the cluster knows no kind {name} in {version}") from None
 
     async def namespace(self, manifest: Json) -> str:
         """Return the namespace that an object is in, or is to be in."""
@@ -103,7 +108,11 @@ class Objects:
     async def labelled(self, like: Iterable[Json], selector: str) -> list[Json]:
         """Return all objects that a selector finds, of the kinds and in the namespaces of others, in their order."""
         found: list[Json] = []
-        for kind, namespace in dict.fromkeys([(await self.kind(one), await self.namespace(one)) for one in like]):
+        places: dict[tuple[Kind, str], None] = {}
+        for one in like:
+            with contextlib.suppress(UnknownKind):
+                places[await self.kind(one), await self.namespace(one)] = None
+        for kind, namespace in places:
             try:
                 items = (await self._cluster.call("GET", kind.path(namespace), {"labelSelector": selector}))["items"]
             except Refused as error:

@@ -102,12 +102,14 @@ async def _warnings(cluster: Cluster, namespace: str, names: Sequence[str]) -> l
 
 
 async def _log(cluster: Cluster, pod: Json, container: str) -> list[str]:
+    """Return the last lines of a container that has ended: of this one, or of the one before it."""
     meta = pod["metadata"]
     path = f"/api/v1/namespaces/{quote(meta['namespace'])}/pods/{quote(meta['name'])}/log"
-    for previous in ("true", "false"):
+    for previous in ("false", "true"):
         try:
             query = {"container": container, "tailLines": SAID_LINES, "previous": previous}
-            if text := (await cluster.text(path, query)).rstrip():
+            text = (await cluster.text(path, query)).rstrip()
+            if text and not text.startswith("unable to retrieve container logs"):  # it was just removed
                 return [f"pod {meta['name']}, container {container} printed:", *text.splitlines()[-SAID_LINES:]]
         except SiteError:
             continue

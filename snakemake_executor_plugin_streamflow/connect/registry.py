@@ -14,6 +14,7 @@ CONNECTORS: dict[str, str] = {
     "flux": "flux:FluxConnector",
     "htcondor": "htcondor:HtcondorConnector",
     "kubernetes": "kubernetes:KubernetesConnector",
+    "kubernetes-job": "kubernetes_job:KubernetesJobConnector",
     "local": "local:LocalConnector",
     "lsf": "lsf:LsfConnector",
     "oar": "oar:OarConnector",

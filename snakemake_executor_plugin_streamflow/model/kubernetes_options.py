@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .machine import Machine, option
@@ -32,3 +33,27 @@ class KubernetesOptions(ClusterOptions):
     )
     kustomize: str | None = option("folder with a kustomization.yaml; needs kubectl on this machine", path=True)
     selector: str | None = option("label selector of existing pods, for `external: true` without files")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobService:
+    """Jobs of one size."""
+
+    image: str | None = option("image to run (default: the template's)")
+    template: str | None = option("manifest of a batch/v1 Job that everything else is taken from", path=True)
+    count: int = option("how many Jobs", 1, minimum=1)
+    cores: float | None = option("cores of each Job, requested and limited", above=0)
+    memory: int | None = option("memory of each Job, requested and limited", size=True, minimum=1)
+    disk: int | None = option("disk of each Job, requested and limited", size=True, minimum=1)
+    gpus: int = option("GPUs of each Job", 0)
+    gpu_type: str = option("the cluster's name for them", "nvidia.com/gpu")
+    walltime: int | None = option("minutes after which the cluster ends a Job", minimum=1)
+    idle: int = option("seconds without work after which a Job ends by itself", 60, minimum=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesJobOptions(ClusterOptions):
+    """Jobs of batch/v1, which end by themselves; each of their pods is a location."""
+
+    services: Mapping[str, JobService] = option("the Jobs, by name: sizes and images", required=True)
+    jobs: int | None = option("jobs at once at each location", 1, minimum=1)

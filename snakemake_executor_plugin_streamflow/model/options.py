@@ -16,7 +16,7 @@ from typing import Any
 
 from .apptainer_options import ApptainerOptions
 from .compose_options import ComposeOptions
-from .kubernetes_options import KubernetesOptions
+from .kubernetes_options import KubernetesJobOptions, KubernetesOptions
 from .machine import Machine, option
 from .queue_options import QUEUE_OPTIONS
 
@@ -139,6 +139,7 @@ OPTIONS: dict[str, type] = dict(
             "docker": DockerOptions,
             "docker-compose": ComposeOptions,
             "kubernetes": KubernetesOptions,
+            "kubernetes-job": KubernetesJobOptions,
             "local": LocalOptions,
             "podman": DockerOptions,
             "singularity": ApptainerOptions,

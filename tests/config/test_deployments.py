@@ -287,3 +287,24 @@ def test_options_of_apptainer_that_cannot_be(line: str, expected: str) -> None:
 def test_what_apptainer_cannot_go_through_is_refused_by_name() -> None:
     text = deployments("s: {type: slurm}", "a: {type: apptainer, wraps: s, config: {image: i}}")
     assert "apptainer cannot wrap slurm; it can wrap docker or docker-compose or local or ssh" in one_problem(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a: {type: kubernetes, config: {namespace: me}}", "expected one of files, kustomize or selector"),
+        (
+            "a: {type: kubernetes, config: {files: [m.yml], selector: a=b}}",
+            "selector: expected none beside files or kustomize",
+        ),
+        (
+            "a: {type: kubernetes, config: {files: m.yml, inCluster: true, kubeconfig: k}}",
+            "inCluster: contradicts kubeconfig",
+        ),
+        ("a: {type: kubernetes-job, config: {services: {small: {count: 2}}}}", "expected one of image or template"),
+        ("a: {type: kubernetes-job, config: {services: {Small: {image: i}}}}", "expected a name of small letters"),
+        ("a: {type: kubernetes, wraps: box, config: {files: m.yml}}", "kubernetes cannot wrap docker"),
+    ],
+)
+def test_mistakes_of_clusters(line: str, expected: str) -> None:
+    assert expected in one_problem(deployments(f"{line}\n  box: {{type: docker, config: {{image: i}}}}"))
