@@ -270,8 +270,14 @@ class Executor(RealExecutor):
             raise ApiError(str(error)) from None
 
     def _check_rules(self) -> None:
-        """Warn of patterns that match nothing, and of devices that nobody has."""
-        from .config import check_devices, check_rules
+        """Warn of patterns that match nothing, and of devices that nobody has; refuse to start without a key file.
+
+        Raises:
+            ApiError: a file that a deployment reads cannot be read.
+        """
+        from snakemake_interface_common.exceptions import ApiError
+
+        from .config import check_devices, check_files, check_rules
 
         rules = {rule.name for rule in self.workflow.rules}
         groups = {str(rule.group) for rule in self.workflow.rules if rule.group}
@@ -279,6 +285,8 @@ class Executor(RealExecutor):
         warnings = check_rules(self._companion, rules, groups) + check_devices(self._companion, wishes)
         for warning in warnings:
             self.logger.warning(warning)
+        if errors := check_files(self._companion, rules, groups):
+            raise ApiError("\n".join(errors))
 
     def _check_nested(self, driver: Driver, sources: Sources) -> None:
         """Refuse to start when a job needs Snakemake where it may run, and there is no Python for it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..model import Binding, Companion, Deployment
+from ..model import Binding, Companion, Deployment, NeededFile
 from .bindings import read_bindings
 from .deployments import deployment, read_deployments
 from .nodes import Document, Place
@@ -55,6 +55,11 @@ def _read(document: Document, text: str, reader: Reader) -> Companion | None:
         bindings=tuple(binding for binding, _ in placed),
         deployments=deployments,
         where=tuple(place for _, place in placed),
+        files=tuple(
+            NeededFile(name, Path(file), f"{document.shown}:{place.line}:{place.column}: {place.path}")
+            for name, one in declared.items()
+            for place, file in (one.files if one else ())
+        ),
     )
 
 

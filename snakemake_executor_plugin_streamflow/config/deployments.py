@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model import CONTROLLER, OPTIONS, Deployment, FilesystemSpec, Limits, Wraps
 from .foreign import TYPES_NOT_YET
-from .nodes import Document
+from .nodes import Document, Place
 from .options import check_options, services_of
 from .reader import Reader
 from .sections import CompanionSection, DeploymentSection, FilesystemSection, LimitsSection, WrapsSection
@@ -19,10 +19,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A deployment as far as it could be read; `options` is None when they, or the type, are wrong."""
+    """A deployment as far as it could be read; `options` is None when they, or the type, are wrong.
+
+    `files` are those that it reads at this machine, and where they are named.
+    """
 
     section: DeploymentSection
     options: Any
+    files: tuple[tuple[Place, str], ...] = ()
 
 
 def read_deployments(document: Document, reader: Reader, file: CompanionSection) -> dict[str, Declared | None]:
@@ -40,7 +44,9 @@ def read_deployments(document: Document, reader: Reader, file: CompanionSection)
                     node.key_place(name), "this name means the machine that Snakemake runs on: give it another one"
                 )
             section = sections.get(name)
-            found[name] = Declared(section, _options(reader, section)) if section else None
+            before = len(reader.files)
+            options = _options(reader, section) if section else None
+            found[name] = Declared(section, options, tuple(reader.files[before:])) if section else None
     _check_wraps(reader, found)
     return found
 

@@ -99,6 +99,7 @@ class Reader:
         self._home = home or Path.home()
         self._origin: dict[int, tuple[object, Node, frozenset[str]]] = {}
         self._open: set[int] = set()
+        self.files: list[tuple[Place, str]] = []  # those that are read at this machine, and where they are named
 
     def section(self, node: Node, cls: type[T]) -> T | None:
         """Read a dataclass. Fields that are wrong get their default; None when `node` is no mapping."""
@@ -299,7 +300,10 @@ class Reader:
                 return self._expected(node, describe(hint, meta), scalar.shown)
             return hint(text)
         if meta.get("path"):
-            return self._path(node, scalar)
+            path = self._path(node, scalar)
+            if meta.get("read") and path is not BAD:
+                self.files.append((node.place, path))
+            return path
         if not text and (meta.get("required") or meta.get("name")):
             return self._expected(node, describe(hint, meta), "an empty one" if scalar.literal else None)
         return hint(text)

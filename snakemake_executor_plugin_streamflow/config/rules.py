@@ -71,6 +71,11 @@ def check_devices(companion: Companion, wishes: Mapping[str, Collection[str]]) -
     return warnings
 
 
+def applies(binding: Binding, rules: Iterable[str], groups: Iterable[str]) -> bool:
+    """Whether a binding names any of these rules and groups."""
+    return any(_matches(binding.rules, rule) for rule in rules) or any(_matches(binding.groups, g) for g in groups)
+
+
 def _matches(patterns: Iterable[str], name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 

@@ -2,7 +2,7 @@
 
 from .address import SCHEME, Address, is_address
 from .apptainer_options import ApptainerOptions
-from .companion import Binding, Companion, Keep, Policy, Target
+from .companion import Binding, Companion, Keep, NeededFile, Policy, Target
 from .compose_options import ComposeOptions
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
 from .kubernetes_options import ClusterOptions, JobService, KubernetesJobOptions, KubernetesOptions
@@ -31,6 +31,7 @@ __all__ = [
     "LocalOptions",
     "Location",
     "Mount",
+    "NeededFile",
     "Policy",
     "QueueOptions",
     "Request",

@@ -50,6 +50,15 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class NeededFile:
+    """A file of this machine that a deployment reads; `where` is `file:line:column: path` of its name."""
+
+    deployment: str
+    path: Path
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Companion:
     """A whole, valid companion file. `where` gives `file:line:column` of each binding, by its index."""
 
@@ -57,6 +66,7 @@ class Companion:
     bindings: tuple[Binding, ...] = ()
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     where: tuple[str, ...] = ()
+    files: tuple[NeededFile, ...] = ()
 
     def holder(self, name: str) -> Deployment | None:
         """The deployment that an address means: the one of that name, else the first whose filesystem is called so."""

@@ -5,7 +5,8 @@ One dataclass per type, read by the companion file's parser, by the JSON Schema 
 ours; `metadata["alias"]` is the name in the YAML when it is not the camelCase of ours. A field without a default is
 required. Types in use: str, int, float, bool, tuple[...], Mapping[str, ...], nested option classes, and `| None`.
 `metadata["size"]` marks a number of bytes that may be written as `4GB`; `metadata["path"]` a path on the controller,
-`~` allowed. `config/reader.py` lists the rest.
+`~` allowed, `metadata["read"]` that it is a file which must be there when a run starts.
+`config/reader.py` lists the rest.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class SshHop:
 
     hostname: str = option("HOST or HOST:PORT, or a Host of ~/.ssh/config", required=True)
     username: str | None = option("user to log in as (default: ~/.ssh/config, then the present user)")
-    ssh_key: str | None = option("private key file", path=True)
-    ssh_key_passphrase_file: str | None = option("file that holds the key's passphrase", path=True)
-    password_file: str | None = option("file that holds the password", path=True)
+    ssh_key: str | None = option("private key file", path=True, read=True)
+    ssh_key_passphrase_file: str | None = option("file that holds the key's passphrase", path=True, read=True)
+    password_file: str | None = option("file that holds the password", path=True, read=True)
     check_host_key: bool | None = option("false: accept any host key (dangerous)")
     host_keys: str | None = option(
         "'known' (default), 'accept-new': remember unknown hosts, or 'any'", choices=HOST_KEYS
@@ -55,9 +56,9 @@ class SshOptions(Machine):
         "hosts: HOST, HOST:PORT, or a mapping with hostname, username ...", required=True, items="hosts"
     )
     username: str | None = option("user to log in as (default: ~/.ssh/config, then the present user)")
-    ssh_key: str | None = option("private key file", path=True)
-    ssh_key_passphrase_file: str | None = option("file that holds the key's passphrase", path=True)
-    password_file: str | None = option("file that holds the password", path=True)
+    ssh_key: str | None = option("private key file", path=True, read=True)
+    ssh_key_passphrase_file: str | None = option("file that holds the key's passphrase", path=True, read=True)
+    password_file: str | None = option("file that holds the password", path=True, read=True)
     check_host_key: bool = option("false: accept any host key (dangerous)", True)
     host_keys: str = option(
         "'known' (default), 'accept-new': remember unknown hosts, or 'any'", "known", choices=HOST_KEYS

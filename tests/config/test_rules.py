@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snakemake_executor_plugin_streamflow.config import binding_for, check_devices, check_rules
+from snakemake_executor_plugin_streamflow.config import (
+    binding_for,
+    check_devices,
+    check_files,
+    check_rules,
+    read_companion,
+)
 from snakemake_executor_plugin_streamflow.model import (
     Binding,
     Companion,
@@ -74,3 +80,26 @@ def test_a_device_that_nobody_declares_is_named_once() -> None:
         "there. If there are any: `config: {resources: {nvidia_gpu: 1}}`"
     ]
     assert check_devices(file, {"train": ["throttle"]}) == []
+
+
+def test_files_that_bound_deployments_read_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
+    (tmp_path / "folder").mkdir()
+    file = tmp_path / "streamflow.yml"
+    file.write_text(
+        "version: v1.0\n"
+        "bindings: [{rule: a, target: [{deployment: box}, {deployment: farm}]}, {rule: b, target: {deployment: c}}]\n"
+        "deployments:\n"
+        "  host: {type: ssh, config: {nodes: [h], sshKey: key, passwordFile: gone}}\n"
+        "  box: {type: docker, wraps: host, config: {image: i}}\n"
+        "  farm: {type: ssh, config: {nodes: [{hostname: i, tunnel: {hostname: j, sshKey: folder}}]}}\n"
+        "  c: {type: ssh, config: {nodes: [k], sshKey: gone}}\n"
+    )
+    found = check_files(read_companion(file, {}), {"a"}, ())
+    assert found == [
+        f"{file}:4:69: deployments.host.config.passwordFile: expected a file that can be read, "
+        f"got {tmp_path}/gone: No such file or directory",
+        f"{file}:6:82: deployments.farm.config.nodes[0].tunnel.sshKey: expected a file that can be read, "
+        f"got the directory {tmp_path}/folder",
+    ]
+    assert len(check_files(read_companion(file, {}), {"a", "b"}, ())) == 3
