@@ -248,14 +248,17 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                 output += data
             await channel.write(b"\n")
             broken: SiteError | None = None
-            try:
-                async for part in parts:
+            async for part in parts:  # what this raises is the source's
+                try:
                     await channel.write(part)
-                await channel.close_stdin()
-            except TransferError:
-                raise
-            except SiteError as error:  # tar ended early: its own words are better
-                broken = error
+                except SiteError as error:  # tar ended early: its own words are better
+                    broken = error
+                    break
+            else:
+                try:
+                    await channel.close_stdin()
+                except SiteError as error:
+                    broken = error
             while data := await channel.read():
                 output += data
             code = await channel.wait()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from snakemake_executor_plugin_streamflow.connect.base import Channel
 from snakemake_executor_plugin_streamflow.errors import SiteError, TransferError, Unreachable
-from snakemake_executor_plugin_streamflow.move.entry import Item
+from snakemake_executor_plugin_streamflow.move.entry import Entry, Item
 from snakemake_executor_plugin_streamflow.move.here import Here
 from snakemake_executor_plugin_streamflow.move.mover import Mover, copy, fan_out
 from snakemake_executor_plugin_streamflow.move.store import Contents
+from snakemake_executor_plugin_streamflow.move.text import SMALL_B
 from snakemake_executor_plugin_streamflow.move.there import There
 from tests.remote.test_quote import open_shell
 
@@ -124,5 +125,38 @@ def test_no_shell_is_unreachable(tmp_path: Path) -> None:
         for _ in range(3):
             with pytest.raises(SiteError):
                 await there.stat(["x"])
+
+    asyncio.run(check())
+
+
+class Breaking(Here):
+    """Its connection breaks in the middle of the first file."""
+
+    def stream(self, items: Sequence[Item]) -> Contents:
+        contents = super().stream(items)
+
+        async def some() -> AsyncIterator[tuple[Entry, bytes]]:
+            yield await anext(contents)
+            raise Unreachable("the connection broke")
+
+        return Contents(some(), contents.digests)
+
+
+@pytest.mark.parametrize("names", ["f", "fg"])
+def test_a_source_that_breaks_off_in_mid_stream_ends_the_copy_and_leaves_nothing(
+    stores: tuple[Here, Here, There], names: str
+) -> None:
+    a, _, there = stores
+
+    async def check() -> None:
+        for name in names:
+            (a.root / name).write_bytes(bytes(3 * SMALL_B))
+        source = Breaking("a", a.root)
+        async with asyncio.timeout(20):
+            with pytest.raises(Unreachable, match="the connection broke"):
+                await copy(source, await source.list({name: name for name in names}), there)
+        assert [one.kind for one in await there.stat(names)] == ["missing"] * len(names)
+        assert (await there.ask("ls .streamflow/in")).text == ""
+        await there.close()
 
     asyncio.run(check())
