@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
 from .accounting import Accounting, Tally
 from .config import binding_for
 from .earlier import Earlier
+from .elastic import Elastic, Rest
 from .engine import Engine
 from .errors import CapacityError, DataLost, DeployError, JobFailed, NoSpace, SiteError
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Task
@@ -37,10 +38,19 @@ class Driver:
     """Runs tasks at locations.
 
     `submit`, `settle`, `discard`, `finish` and `stop` may be called from any thread; `done` is called on the loop,
-    once for each task, with the error when it failed.
+    once for each task, with the error when it failed. Without `rest`, nothing is taken down before the end.
     """
 
-    def __init__(self, engine: Engine, *, done: Done, maker: Maker, later: Later, keep_incomplete: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        done: Done,
+        maker: Maker,
+        later: Later,
+        keep_incomplete: bool,
+        rest: Callable[[], Rest] | None = None,
+    ) -> None:
         self.tally = Tally()
         self._engine = engine
         self._waiting = Waiting(engine)
@@ -53,6 +63,7 @@ class Driver:
         self._remaker = Remaker(engine.files, maker, self._attempts, engine.errands.remove, engine.log)
         self._keeping = Keeping(engine, self.tally.sent_b, self.tally.fetched_b, later)
         self._accounting = Accounting(engine, self._keeping, self.tally, keep_incomplete=keep_incomplete)
+        self._elastic = None if rest is None else Elastic(engine, rest, lambda: bool(self._accounting.homecoming))
         self._stopping = False
 
     def take_over(self, jobs: Collection[str]) -> dict[str, TaskRecord]:
@@ -136,7 +147,8 @@ class Driver:
         self._done(task, error)
 
     async def _attempts(self, task: Task) -> None:
-        with self._keeping.needing(task):
+        using = self._elastic.using(self.binding(task).targets) if self._elastic else nullcontext()
+        with self._keeping.needing(task), using:
             await self._repeat(task)
 
     async def _repeat(self, task: Task) -> None:
@@ -300,12 +312,16 @@ class Driver:
         return True
 
     async def _finish(self) -> None:
+        if self._elastic:
+            self._elastic.stop()
         while homecoming := self._accounting.homecoming:
             await asyncio.wait(homecoming)
         await self._engine.removals.settled()
 
     async def _stop(self) -> None:
         self._stopping = True
+        if self._elastic:
+            self._elastic.stop()
         ending = self._tasks | self._accounting.homecoming
         for task in ending:
             task.cancel()

@@ -144,6 +144,11 @@ class Engine:
         """Start a task that ends with the run; its failure is told."""
         return self._own(self._background, work)
 
+    def leave(self, deployment: str) -> None:
+        """Take a deployment down that nobody needs now."""
+        self.runtimes.forget(site for site in self.sites if site.location.deployment == deployment)
+        self.sites.leave(deployment)
+
     def flush(self) -> None:
         """Write to the journal what it does not have yet."""
         self.journal.apply(self.ledger.changes())

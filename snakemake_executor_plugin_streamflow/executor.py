@@ -16,6 +16,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsag
 
 if TYPE_CHECKING:
     from .driver import Driver
+    from .elastic import Rest
     from .engine import Engine
     from .jobs import Sources, Task, Translator
     from .journal import TaskRecord
@@ -195,6 +196,7 @@ class Executor(RealExecutor):
                 maker=self._maker,
                 later=self._later,
                 keep_incomplete=self.workflow.execution_settings.keep_incomplete,
+                rest=None if self._keeps_deployments() else self._rest,
             )
             sources = Sources(self.workflow, self.logger.warning)
             self._translator = Translator(
@@ -243,6 +245,25 @@ class Executor(RealExecutor):
         jobs = [job for job in [*dag.jobs] if dag.needrun(job) and not dag.finished(job)]
         read = [f for job in jobs for f in job.input]
         return {canonical(name_of(f)) for f in (*read, *dag.targetfiles, *dag.derived_targetfiles)}
+
+    def _rest(self) -> Rest:
+        """What the run has still to do, without what cannot run because something has failed. On the engine's loop."""
+        from .elastic import Rest
+        from .jobs import name_of
+
+        dag, canonical = self.dag, self._engine.files.canonical
+        failed = [job for one in [*self.workflow.scheduler.failed] for job in (one.jobs if one.is_group() else (one,))]
+        hopeless = {*failed, *dag.bfs(dag.depending, *failed)}
+        jobs = [job for job in [*dag.jobs] if dag.needrun(job) and not dag.finished(job) and job not in hopeless]
+        reads = [f for job in jobs for f in job.input]
+        return Rest(
+            frozenset((job.rule.name, str(job.group) if job.group else None) for job in jobs if not job.is_local),
+            frozenset(canonical(name_of(f)) for f in (*reads, *dag.targetfiles, *dag.derived_targetfiles)),
+            open_ended=any(job.is_checkpoint for job in jobs),
+        )
+
+    def _keeps_deployments(self) -> bool:
+        return bool(getattr(self._settings(), "keep_deployments", False))
 
     def _settings(self) -> Any:
         return getattr(self, "executor_settings", None) or getattr(self.workflow, "executor_settings", None)
@@ -363,8 +384,7 @@ class Executor(RealExecutor):
             return
         driver.stop()
         self._reports.shutdown(wait=False, cancel_futures=True)
-        keep = bool(getattr(self._settings(), "keep_deployments", False))
-        for problem in self._engine.take_down(keep=keep, timeout_s=_STOP_S):
+        for problem in self._engine.take_down(keep=self._keeps_deployments(), timeout_s=_STOP_S):
             self.logger.error(f"Left behind: {problem}")
         tally = driver.tally
         for name in sorted(tally.jobs):

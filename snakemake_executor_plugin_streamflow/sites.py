@@ -208,6 +208,23 @@ class Sites:
             what = f", service {location.service}," if location.service else ""
             self._log.warning(f"deployment {location.deployment}{what} has no location left")
 
+    def leave(self, deployment: str) -> None:
+        """Close all locations of a deployment and take it down; who needs it again brings it up again."""
+        mine = [site for site in self if site.location.deployment == deployment]
+        for target in [target for target in self._opening if target.deployment == deployment]:
+            del self._opening[target]
+        for site in mine:
+            name, filesystem = site.location.name, site.location.filesystem
+            del self._sites[name]
+            self._aside.discard(name)
+            self._placement.remove(name)
+            if site.connector.ephemeral and not any(other.location.filesystem == filesystem for other in self):
+                self._ledger.drop_filesystem(filesystem)
+        self._lifecycle.leave(deployment, self._abandon_all(mine))
+
+    async def _abandon_all(self, sites: Sequence[Site]) -> None:
+        await asyncio.gather(*map(self._abandon, sites))
+
     async def close(self) -> list[str]:
         """Close all; return a message for whatever may still run."""
         self._closed = True
@@ -355,7 +372,9 @@ class Sites:
                     *(self._open_site(connector, location, target) for location in fresh), return_exceptions=True
                 )
                 for site in opened:
-                    if isinstance(site, Site):
+                    if isinstance(site, Site) and connector is not self._lifecycle.connectors().get(target.deployment):
+                        await self._abandon(site)  # it was taken down meanwhile
+                    elif isinstance(site, Site):
                         self._log.info(f"{site.location.name} is up")
                         self._take(site)
                         self.returned()

@@ -26,7 +26,7 @@ FLOORS = [
     {"staging", "errands", "remake"},
     {"runtime"},
     {"engine"},
-    {"earlier", "keeping", "waiting"},
+    {"earlier", "keeping", "waiting", "elastic"},
     {"accounting"},
     {"driver"},
     {"executor", "cli"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from snakemake_executor_plugin_streamflow import sites
 from snakemake_executor_plugin_streamflow.connect import ssh
+from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
 from snakemake_executor_plugin_streamflow.engine import Engine
 from snakemake_executor_plugin_streamflow.errors import Unreachable
 from snakemake_executor_plugin_streamflow.model import Companion, Deployment, LocalOptions, SshOptions, Target
@@ -142,5 +144,57 @@ def test_a_location_that_was_set_aside_comes_back(tmp_path: Path, soon: pytest.L
             "two/0 is used again",
         ]
         assert site.strikes == 0
+    finally:
+        engine.stop()
+
+
+def test_deployments_that_do_not_wait_for_each_other_come_up_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans: dict[str, tuple[float, float]] = {}
+
+    async def slowly(connector: LocalConnector) -> None:
+        begin = time.monotonic()
+        await asyncio.sleep(0.5)
+        spans[connector.deployment.name] = begin, time.monotonic()
+
+    monkeypatch.setattr(LocalConnector, "deploy", slowly)
+    both = [Deployment(n, "local", LocalOptions(), workdir=PurePosixPath(tmp_path / n)) for n in ("one", "two")]
+    engine = engine_for(tmp_path, *both)
+    try:
+        engine.wait(engine.sites.open([Target("one"), Target("two")]))
+    finally:
+        engine.stop()
+    (one, two) = (spans["one"], spans["two"])
+    assert max(one[0], two[0]) < min(one[1], two[1])
+
+
+def test_who_needs_a_deployment_that_is_going_waits_and_gets_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    async def deploy(connector: LocalConnector) -> None:
+        happened.append("up")
+
+    async def undeploy(connector: LocalConnector) -> None:
+        happened.append("going")
+        await asyncio.sleep(0.3)
+        happened.append("gone")
+
+    monkeypatch.setattr(LocalConnector, "deploy", deploy)
+    monkeypatch.setattr(LocalConnector, "undeploy", undeploy)
+    engine = engine_for(tmp_path, Deployment("box", "local", LocalOptions(), workdir=PurePosixPath(tmp_path / "box")))
+
+    async def leave() -> None:
+        engine.leave("box")
+        assert not list(engine.sites)
+
+    try:
+        engine.wait(engine.sites.open([Target("box")]))
+        engine.wait(leave())
+        engine.wait(engine.sites.open([Target("box")]))
+        assert len(list(engine.sites)) == 1
+        assert happened == ["up", "going", "gone", "up"]
     finally:
         engine.stop()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from ..errors import DeployError, SiteError
 from ..model import Companion, Deployment
@@ -28,6 +29,7 @@ class Lifecycle:
         self._record = record
         self._up: dict[str, asyncio.Task[Connector]] = {}
         self._order: list[tuple[Deployment, Connector]] = []
+        self._going: dict[str, asyncio.Task[None]] = {}
 
     async def up(self, name: str) -> Connector:
         """Bring a deployment up, and what it wraps before it. Callers at the same time share one attempt.
@@ -55,12 +57,48 @@ class Lifecycle:
         """Those that are up, by the name of the deployment."""
         return {deployment.name: connector for deployment, connector in self._order}
 
+    def leave(self, name: str, first: Coroutine[Any, Any, None]) -> None:
+        """Take one deployment down in the background, after `first`; who wants it up again waits for that.
+
+        What it wraps stays up. When it cannot be taken down, `down` tries again.
+        """
+        pair = next((pair for pair in self._order if pair[0].name == name), None)
+        if pair is None:
+            first.close()
+            return
+        self._order.remove(pair)
+        self._up.pop(name, None)
+        # What it goes through may be left at the same time.
+        outer = [task for other, task in self._going.items() if self._wraps(other) == name]
+        self._going[name] = asyncio.create_task(self._go(pair, first, outer))
+
+    def _wraps(self, name: str) -> str | None:
+        wraps = self._companion.deployments[name].wraps
+        return wraps.deployment if wraps else None
+
+    async def _go(
+        self,
+        pair: tuple[Deployment, Connector],
+        first: Coroutine[Any, Any, None],
+        outer: Sequence[asyncio.Task[None]],
+    ) -> None:
+        problems: list[str] = []
+        try:
+            await first
+            await asyncio.gather(*outer, return_exceptions=True)
+        finally:
+            await self._undeploy(*pair, False, problems)
+            if problems:
+                self._order.append(pair)
+                self._log.warning("; ".join(problems))
+            self._going.pop(pair[0].name, None)
+
     async def down(self, *, keep: bool = False) -> list[str]:
         """Take everything down, outer before inner; return what could not be, with the command that does it."""
         attempts = [task for task in self._up.values() if not task.done()]
         for task in attempts:
             task.cancel()
-        await asyncio.gather(*attempts, return_exceptions=True)
+        await asyncio.gather(*attempts, *self._going.values(), return_exceptions=True)
         problems: list[str] = []
         wrapped = {d.wraps.deployment for d, _ in self._order if d.wraps}
         rest = list(reversed(self._order))
@@ -84,6 +122,8 @@ class Lifecycle:
 
     async def _deploy(self, name: str) -> Connector:
         deployment = self._companion.deployments[name]
+        if (going := self._going.get(name)) is not None:
+            await asyncio.wait([going])
         inner = None
         if deployment.wraps is not None:
             below = await self.up(deployment.wraps.deployment)

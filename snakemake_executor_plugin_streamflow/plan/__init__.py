@@ -1,6 +1,7 @@
 """Pure decisions: events in, instructions out. No I/O, no asyncio, no clock."""
 
 from .bandwidth import Bandwidths
+from .demand import Up, unneeded
 from .ledger import Dropped, Ledger, Replica
 from .placement import Decision, Placement
 from .queue import Wanted
@@ -17,7 +18,9 @@ __all__ = [
     "Ledger",
     "Placement",
     "Replica",
+    "Up",
     "Wanted",
     "copies",
     "evict",
+    "unneeded",
 ]
