@@ -12,6 +12,7 @@ from ..model import Limits, Location, Policy, Request, Target
 from .bandwidth import Bandwidths
 from .capacity import check_capacity
 from .cost import Costs, transfer_costs
+from .hold import Hold
 from .ledger import Ledger
 from .policies import RANKS
 from .queue import PATIENCE, Class, Classes, Entry, View, Wanted, worth_s
@@ -60,7 +61,8 @@ class Placement:
 
     Tasks that ask for the same thing form a class; a class is first in, first out, but for locality, where a task whose
     data is at a free location may overtake. Once nothing fits a class, only locations that are freed later are
-    looked at for it. A large request is not helped against small ones: it waits until enough is free at once.
+    looked at for it. A large request is not helped against small ones: it waits until enough is free at once. A task
+    that wants several locations is: once it was passed over often, they are kept free for it.
 
     All methods are idempotent where that makes sense: ids that are not known are ignored.
     """
@@ -76,6 +78,7 @@ class Placement:
         self._queued: dict[str, Class] = {}
         self._running: dict[str, _Allocation] = {}
         self._freed: dict[Site, None] = {}
+        self._hold = Hold()
 
     # Locations
 
@@ -210,11 +213,14 @@ class Placement:
             for group in self._classes:
                 group.see(self._view(group))
                 self._classes.refresh(group)
+        for site in self._hold.renew(self._classes.wide, self._shares, now):
+            if not site.gone:
+                self._freed[site] = None
         look = Look(self._freed, self._classes.least)
         self._freed = {}
         decisions: list[Decision] = []
         for scan in self._due(look, now):
-            scan.refresh(self._shares, look)
+            scan.refresh(self._shares, look, self._hold.against(scan.group))
             decision = self._next(scan, now)
             if decision is None:
                 look.end(scan)
@@ -348,6 +354,7 @@ class Placement:
             head.passed += 1
         task = entry.wanted.id
         self._dequeue(group, task)
+        self._hold.took(self._classes.wide, entry, choice.sites)
         for site in choice.sites:
             site.allocate(task, group.request, now)
         share = self._shares[choice.sites[0].location.deployment]

@@ -199,11 +199,13 @@ class Classes:
         order: the classes with the numbers of their oldest tasks, by those numbers.
         alert: classes that are not known to be refused by everything.
         least: no queued task asks for less than this.
+        wide: the classes whose tasks want several locations.
     """
 
     def __init__(self) -> None:
         self.order: list[tuple[int, Class]] = []
         self.alert: dict[Class, None] = {}
+        self.wide: dict[Class, None] = {}
         self.least = Request(inf, 0)
         self._classes: dict[Key, Class] = {}
         self._number = 0
@@ -220,6 +222,8 @@ class Classes:
         if group is None:
             group = self._classes[key] = Class(key, wanted)
             self.order.append((self._number, group))
+            if group.many:
+                self.wide[group] = None
             self._lower(group)
         group.entries[wanted.id] = Entry(wanted, self._number)
         if len(group.entries) <= WINDOW:
@@ -237,6 +241,7 @@ class Classes:
             else:
                 del self._classes[group.key]
                 self.alert.pop(group, None)
+                self.wide.pop(group, None)
                 self._deleted += 1
                 if self._deleted > len(self._classes):
                     self._deleted = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -88,15 +88,19 @@ class Scan:
         self.ended = False
         self._seen: int | None = None
 
-    def refresh(self, shares: Mapping[str, Share], look: Look) -> None:
-        """Take account of what was handed out since the last time; the first time, find what fits."""
+    def refresh(self, shares: Mapping[str, Share], look: Look, kept: Collection[Site] = ()) -> None:
+        """Take account of what was handed out since the last time; the first time, find what fits.
+
+        Args:
+            kept: locations that are kept for others.
+        """
         group, view, request = self.group, self.group.view, self.group.request
         changed = look.changed
         assert view is not None
         if self._seen is None:
             sites = look.open if group.stuck and not group.many else look.room(view)
             first = view.first
-            self.fitting = {site: first[site] for site in fitting(sites, request) if site in first}
+            self.fitting = {site: first[site] for site in fitting(sites, request) if site in first and site not in kept}
             self.filesystems = Counter([site.filesystem for site in self.fitting])
         else:
             for site in changed[self._seen :]:

@@ -381,3 +381,41 @@ def test_a_class_that_nothing_fits_is_not_looked_at_again(monkeypatch: pytest.Mo
     for now in range(100):
         core.place(now)
     assert looks == 0
+
+
+def test_a_task_that_wants_several_locations_is_not_starved_by_a_stream_of_small_ones() -> None:
+    core = placement("d/a", "d/b", "d/c")
+    for number in range(3):
+        core.submit(wanted(f"n{number}"))
+    running = [each.id for each in core.place(0)]
+    core.submit(wanted("wide", Target("d", locations=3)))
+    for step in range(3, 100):
+        core.submit(wanted(f"n{step}"))
+        core.release(running.pop(0), 1)
+        decided = core.place(step)
+        running += [each.id for each in decided]
+        if "wide" in running:
+            break
+        if not running:
+            pytest.fail("everything is free and nothing runs")
+    else:
+        pytest.fail("it never got its three locations")
+    assert step < 30
+    core.release("wide")
+    assert len(core.place(100)) == 3, "what was kept is given to others again"
+
+
+def test_what_is_kept_for_a_task_that_is_withdrawn_is_free_again() -> None:
+    core = placement("d/a", "d/b")
+    core.submit(wanted("n0"))
+    core.submit(wanted("n1"))
+    core.place(0)
+    core.submit(wanted("wide", Target("d", locations=2)))
+    for step in range(2, 30):
+        core.submit(wanted(f"n{step}"))
+        core.release(f"n{step - 2}", 1)
+        if not core.place(step):
+            break
+    assert not core.place(30)
+    core.withdraw("wide")
+    assert core.place(31)
