@@ -30,7 +30,7 @@ rule all:
 
 rule one:
     output: "out/{{i}}.txt"
-    resources: mem_mb=20, runtime=5
+    resources: mem_mb=300, runtime=5
     shell: "sleep 0.1; date +%s.%N > {{output}}"
 """
 PARALLEL = 12

@@ -69,7 +69,10 @@ class Wants:
     tasks_per_node: int | None = None
     gpus: int | None = None
     gpu_model: str = ""
+    cpus_per_gpu: int | None = None
+    tasks_per_gpu: int | None = None
     gres: str = ""
+    clusters: str = ""
     partition: str = ""
     account: str = ""
     qos: str = ""
@@ -81,8 +84,8 @@ class Wants:
     def of(cls, resources: Mapping[str, int | str], system: str) -> Wants:
         """Read a rule's resources. A name may be prefixed with the queue system's: `slurm_partition`."""
         values: dict[str, Any] = {}
-        for name, others in _RESOURCES.items():
-            for key in (f"{system}_{name}", name, *others):
+        for name, known_as in _RESOURCES.items():
+            for key in (one for plain in known_as for one in (f"{system}_{plain}", plain)):
                 if key in resources:
                     values[name] = resources[key]
                     break
@@ -90,29 +93,33 @@ class Wants:
             if known.name in values:
                 number = known.name == "threads" or known.default is None
                 values[known.name] = int(values[known.name]) if number else str(values[known.name])
+        values["threads"] = max(1, values.get("threads", 1))  # below 1: the slurm executor plugin's way to ask for none
         return cls(**values)
 
 
 _RESOURCES: dict[str, tuple[str, ...]] = {
-    "threads": ("cpus_per_task",),
-    "mem_mb": (),
-    "mem_mb_per_cpu": (),
-    "disk_mb": (),
+    "threads": ("cpus_per_task", "threads"),
+    "mem_mb": ("mem_mb",),
+    "mem_mb_per_cpu": ("mem_mb_per_cpu",),
+    "disk_mb": ("disk_mb",),
     "runtime_min": ("runtime",),
-    "nodes": (),
-    "tasks": ("ntasks", "mpi_tasks"),
-    "tasks_per_node": ("ntasks_per_node",),
-    "gpus": ("gpu", "nvidia_gpu"),
-    "gpu_model": (),
-    "gres": (),
-    "partition": ("queue",),
-    "account": ("project",),
-    "qos": (),
-    "constraint": (),
-    "reservation": (),
-    "extra": (),
+    "nodes": ("nodes",),
+    "tasks": ("tasks", "ntasks", "mpi_tasks"),
+    "tasks_per_node": ("tasks_per_node", "ntasks_per_node"),
+    "gpus": ("gpus", "gpu", "nvidia_gpu"),
+    "gpu_model": ("gpu_model",),
+    "cpus_per_gpu": ("cpus_per_gpu",),
+    "tasks_per_gpu": ("tasks_per_gpu",),
+    "gres": ("gres",),
+    "clusters": ("cluster", "clusters"),
+    "partition": ("partition", "queue"),
+    "account": ("account", "project"),
+    "qos": ("qos",),
+    "constraint": ("constraint",),
+    "reservation": ("reservation",),
+    "extra": ("extra",),
 }
-"""Field of `Wants` -> other names of the resource."""
+"""Field of `Wants` -> names of the resource; the first that is there counts."""
 
 
 @dataclass(frozen=True, slots=True)

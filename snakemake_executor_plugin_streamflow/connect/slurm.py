@@ -53,23 +53,30 @@ class SlurmQueue(PackingQueue):
         wants, service = job.wants, job.service
         options = service_options(service)
         asked: dict[str, Value] = {
+            "--clusters": wants.clusters,
             "--partition": wants.partition,
             "--account": wants.account,
             "--qos": wants.qos,
             "--constraint": wants.constraint,
             "--reservation": wants.reservation,
             "--gres": wants.gres,
-            "--cpus-per-task": wants.threads if wants.threads > 1 else None,
-            "--mem": f"{wants.mem_mb}M" if wants.mem_mb else None,
+            "--cpus-per-task": wants.threads if wants.threads > 1 and not wants.cpus_per_gpu else None,
+            "--cpus-per-gpu": wants.cpus_per_gpu,
+            "--mem": f"{wants.mem_mb}M" if wants.mem_mb and not wants.mem_mb_per_cpu else None,
             "--mem-per-cpu": f"{wants.mem_mb_per_cpu}M" if wants.mem_mb_per_cpu else None,
             "--tmp": f"{wants.disk_mb}M" if wants.disk_mb else None,
             "--time": wants.runtime_min,
             "--nodes": wants.nodes,
             "--ntasks": wants.tasks,
             "--ntasks-per-node": wants.tasks_per_node,
-            "--gpus": f"{wants.gpu_model}:{wants.gpus}" if wants.gpus and wants.gpu_model else wants.gpus,
+            "--ntasks-per-gpu": wants.tasks_per_gpu,
+            "--gpus": f"{wants.gpu_model}:{wants.gpus or 1}" if wants.gpu_model else wants.gpus,
         }
-        for group in (("--mem", "--mem-per-cpu", "--mem-per-gpu"), ("--gpus", "--gres")):
+        for group in (
+            ("--mem", "--mem-per-cpu", "--mem-per-gpu"),
+            ("--cpus-per-task", "--cpus-per-gpu"),
+            ("--gpus", "--gres"),
+        ):
             if any(asked.get(flag) for flag in group):  # sbatch refuses two of these at once
                 options = {flag: value for flag, value in options.items() if flag not in group}
         options |= {flag: value for flag, value in asked.items() if value}

@@ -256,3 +256,77 @@ def test_resources_have_snakemakes_names() -> None:
     )
     assert wants == Wants(threads=2, runtime_min=5, partition="a", gpus=1)
     assert Wants.of({"queue": "q", "slurm_partition": "a"}, "lsf") == Wants(partition="q")
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({"slurm_partition": "a"}, "--partition=a"),
+        ({"slurm_account": "me"}, "--account=me"),
+        ({"slurm_extra": "--mail-type=END"}, "--mail-type=END"),
+        ({"cluster": "c1"}, "--clusters=c1"),
+        ({"clusters": "c1,c2"}, "--clusters=c1,c2"),
+        ({"slurm_cluster": "c1"}, "--clusters=c1"),
+        ({"gres": "gpu:a100:2"}, "--gres=gpu:a100:2"),
+        ({"gpu": 2}, "--gpus=2"),
+        ({"gpus": 2, "gpu_model": "a100"}, "--gpus=a100:2"),
+        ({"gpu_model": "a100"}, "--gpus=a100:1"),
+        ({"gpu": 1, "cpus_per_gpu": 4}, "--cpus-per-gpu=4 --gpus=1"),
+        ({"gpu": 1, "tasks_per_gpu": 2}, "--ntasks-per-gpu=2 --gpus=1"),
+        ({"mem_mb": 900}, "--mem=900M"),
+        ({"mem_mb": 900, "mem_mb_per_cpu": 300}, "--mem-per-cpu=300M"),
+        ({"disk_mb": 50}, "--tmp=50M"),
+        ({"runtime": 60}, "--time=60"),
+        ({"threads": 8}, "--cpus-per-task=8"),
+        ({"threads": 8, "cpus_per_task": 2}, "--cpus-per-task=2"),
+        ({"threads": 8, "cpus_per_task": -1}, ""),
+        ({"mpi": "srun", "tasks": 4}, "--ntasks=4"),
+        ({"mpi": "mpirun", "nodes": 2, "tasks_per_node": 4}, "--nodes=2 --ntasks-per-node=4"),
+        ({"constraint": "avx512"}, "--constraint=avx512"),
+        ({"qos": "high"}, "--qos=high"),
+        ({"reservation": "course"}, "--reservation=course"),
+    ],
+)
+def test_slurm_is_asked_for_what_its_own_executor_plugin_asks_for(
+    resources: dict[str, int | str], expected: str
+) -> None:
+    asked = Submission("j", "/b", "/o", "/w", Wants.of({"threads": 1} | resources, "slurm"))
+    text = SlurmQueue().submit(asked)
+    between = text.removeprefix("sbatch --parsable --no-requeue --job-name=j --output=/o").removesuffix("/b").strip()
+    assert between == expected
+
+
+def test_what_a_rule_asks_for_replaces_what_the_service_says_of_the_same() -> None:
+    service = SlurmService(mem="1G", cpus_per_task=2, gpus="1", clusters="c1")
+    text = SlurmQueue().submit(job(service, mem_mb_per_cpu=300, cpus_per_gpu=4, gres="gpu:1", clusters="c2"))
+    assert not any(option in text for option in ("--mem=", "--cpus-per-task", "--gpus=", "c1"))
+
+
+_MOST: dict[str, int | str] = {
+    "threads": 4, "mem_mb": 2000, "disk_mb": 300, "runtime": 90, "queue": "long", "account": "me", "constraint": "fast",
+    "gpu": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "pbs",
+            "-q long|-A me|-l walltime=1:30:00|select=1:ncpus=4:mem=2000mb:ngpus=1|nodes=1:ppn=4:gpus=1|mem=2000mb",
+        ),
+        ("sge", "-q long|-P me|-pe smp 4|h_rt=1:30:00,h_vmem=500M,gpu=1"),
+        ("lsf", "-q long|-P me|-W 90|-n 4|-gpu num=1|-M 2000MB|rusage[mem=2000MB]|select[fast]"),
+        (
+            "htcondor",
+            "request_cpus = 4|request_memory = 2000MB|request_disk = 300MB|request_gpus = 1"
+            "|allowed_execute_duration = 5400|accounting_group = me|requirements = fast",
+        ),
+        ("flux", "--queue=long|--bank=me|--time-limit=90m|--cores-per-task=4|--gpus-per-task=1|--requires=fast"),
+        ("oar", "-q long|--project=me|/nodes=1/gpu=1/core=4,walltime=1:30:00|-p fast"),
+    ],
+)
+def test_the_others_are_asked_for_what_they_know(name: str, expected: str) -> None:
+    asked = Submission("j", "/b", "/o", "/w", Wants.of(_MOST, name))
+    text = QUEUES[name].submit(asked)
+    assert [part for part in expected.split("|") if part not in text] == []
