@@ -317,6 +317,7 @@ class Driver:
         while homecoming := self._accounting.homecoming:
             await asyncio.wait(homecoming)
         await self._engine.removals.settled()
+        self._earlier.settled()
 
     async def _stop(self) -> None:
         self._stopping = True

@@ -31,6 +31,7 @@ class Earlier:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._spared: frozenset[str] = frozenset()
+        self._dead: list[str] = []
 
     async def take_over(self, jobs: Collection[str]) -> dict[str, TaskRecord]:
         """Return what the journal knows of jobs, by the identity that Snakemake was told.
@@ -54,9 +55,15 @@ class Earlier:
         if dead:
             self._engine.spawn(self._take_down([d for d in journal.deployments() if d.run in dead]))
         await self._engine.sites.take_over(self._spared, done, alive=alive, deep=bool(dead) and not alive)
-        for run in dead:
-            journal.end_run(run, time.time())
+        self._dead = dead
         return begun
+
+    def settled(self) -> None:
+        """Note which dead runs are done with: those of which every location was opened, and swept, by this run."""
+        journal, sites = self._engine.journal, self._engine.sites
+        for run in self._dead:
+            if all(sites.get(record.location) for record in journal.tasks(run) if record.location):
+                journal.end_run(run, time.time())
 
     async def _take_down(self, left: Sequence[DeploymentRecord]) -> None:
         """Take down what dead runs had brought up; what stays is told, and stays in the journal."""
