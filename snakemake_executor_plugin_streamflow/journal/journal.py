@@ -273,7 +273,7 @@ class Journal:
             close_database(database)
         if self._strict:
             why = f"it {error}" if isinstance(error, Unusable) else error
-            raise StreamFlowError(f"The journal {self.path} cannot be used: {why}.") from error
+            raise StreamFlowError(f"The journal {self.path} cannot be used: {why}.{_advice(error)}") from error
         self._tell(
             f"The journal {self.path} cannot be used ({error}). The run goes on without it: after a crash, jobs that"
             " run now and files that are at locations only will not be found again."
@@ -289,6 +289,17 @@ def _existing(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise StreamFlowError(f"There is no journal {path}: no run with `--executor streamflow` was made there.")
     return open_existing(path)
+
+
+def _advice(error: Exception) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_BUSY:
+        return " Another process is writing it: try again."
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return " It is damaged: the next run sets it aside, begins a new one, and makes again what only sites have."
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return " Its folder must be writable, also to read it: SQLite keeps two files beside it meanwhile."
+    return ""
 
 
 def _is_unicode(text: str) -> bool:
