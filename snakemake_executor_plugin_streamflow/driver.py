@@ -227,6 +227,8 @@ class Driver:
             first = chosen[0]
             if first is None or None in chosen:
                 raise Reconsider
+            env = await sites.needed(decision.target)
+            task = replace(task, env={**task.env, **env}) if env else task
             try:
                 await self._at([site for site in chosen if site is not None], task)
                 first.strikes = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -99,7 +100,7 @@ class Sites:
         Raises:
             DeployError, Unreachable: none works.
         """
-        wanted = list(dict.fromkeys(replace(target, locations=1) for target in targets))
+        wanted = list(dict.fromkeys(replace(target, locations=1, needs=()) for target in targets))
         if any(self._is_up(target) for target in wanted):
             wanted = [target for target in wanted if not self._is_awaited(target)]
         results = await asyncio.gather(*map(self._open, wanted), return_exceptions=True)
@@ -117,6 +118,23 @@ class Sites:
             f"none of {names} could be brought up:\n{texts}",
             transient=all(getattr(error, "transient", False) for error in errors),
         )
+
+    async def needed(self, target: Target) -> dict[str, str]:
+        """Wait for the services that a target's jobs need; return what tells a job where they are.
+
+        Raises:
+            DeployError, Unreachable: one is not ready.
+        """
+        if not target.needs:
+            return {}
+        connector = await self._lifecycle.up(target.deployment)
+        found = await asyncio.gather(*map(connector.ready, target.needs))
+        env = {}
+        for service, locations in zip(target.needs, found, strict=True):
+            name = f"STREAMFLOW_SERVICE_{re.sub('[^A-Z0-9]', '_', service.upper())}"
+            env[f"{name}_HOST"] = locations[0].reach
+            env[f"{name}_HOSTS"] = ",".join(location.reach for location in locations)
+        return env
 
     async def first(self, holder: str) -> Site:
         """The first site of a deployment, by its name or that of its filesystem; it is brought up.

@@ -10,7 +10,7 @@ from ..model import CONTROLLER, Binding, Keep, Target
 from .deployments import Declared, wrong_service
 from .nearest import did_you_mean
 from .nodes import Kind
-from .options import must_choose, size_of
+from .options import must_choose, services_of, size_of
 from .reader import Reader
 from .sections import BindingSection, FilesystemSection, TargetSection
 
@@ -77,7 +77,21 @@ def _target(reader: Reader, section: TargetSection, declared: Declarations) -> T
             shown = reader.hint(section, count, ())
             message = f"expected at most {size}, the number of {noun} of deployment {deployment!r}, {shown}"
             reader.problem(section, count, message)
-    return Target(deployment, section.service, locations, section.workdir)
+        _check_needs(reader, section, deployment, found)
+    return Target(deployment, section.service, locations, section.workdir, section.needs or ())
+
+
+def _check_needs(reader: Reader, section: TargetSection, deployment: str, found: Declared) -> None:
+    services, node = services_of(found.options), reader.node(section, "needs")
+    if services is None or node is None or not reader.sound(section, "needs"):
+        return
+    if not services:
+        reader.problem(section, "needs", f"deployment {deployment!r} (type {found.section.type}) has no services")
+        return
+    for name, one in zip(section.needs or (), node.items or [node], strict=True):
+        if name not in services:
+            hint = did_you_mean(name, services)
+            one.problem(f"expected a service of deployment {deployment!r}: {' or '.join(services)}, got {name!r}{hint}")
 
 
 def _keep(reader: Reader, section: BindingSection, declared: Declarations) -> Keep:

@@ -28,6 +28,13 @@ class TargetSection:
     locations: int | None = option("how many locations the job gets at once (default: 1)", minimum=1)
     resources: int | None = option("StreamFlow's old word for locations", minimum=1, deprecated=True)
     workdir: PurePosixPath | None = option("directory at the location that jobs run in")
+    needs: tuple[str, ...] | None = option(
+        "services of the deployment that have to be ready before a job starts; it is told where they are",
+        one=True,
+        name=True,
+        what="a service",
+        single="a service",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

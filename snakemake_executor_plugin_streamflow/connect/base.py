@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from ..errors import DeployError
 from ..model import Deployment, Location
 
 if TYPE_CHECKING:
     from .queue import Profile
+
+
+READY_S = 60.0
+"""How long a service that a job needs is waited for."""
 
 
 class Channel(ABC):
@@ -151,6 +158,21 @@ class Connector(ABC):
         Raises:
             Unreachable: the location does not answer (within the connector's time-out).
         """
+
+    async def ready(self, service: str) -> Sequence[Location]:
+        """Wait until a service that jobs of other services need is ready, and return its locations.
+
+        Raises:
+            DeployError: it does not become ready within a minute.
+        """
+        end = time.monotonic() + READY_S
+        while True:
+            try:
+                return await self.locations(service)
+            except DeployError as error:
+                if time.monotonic() > end:
+                    raise DeployError(f"{error}\nIt was waited for, for {READY_S:.0f} s.", transient=True) from error
+            await asyncio.sleep(0.3)
 
     async def close(self) -> None:  # noqa: B027 - most connectors have nothing to drop
         """Drop connections; the deployment stays up. Idempotent."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 
 from ..errors import DeployError, SiteError
 from ..model import ComposeOptions, Location
+from .base import READY_S
 from .compose_command import compose_command, down_words, environment, project_words, run_compose, up_words
 from .containers import ContainersConnector
 from .undisturbed import undisturbed
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 NUMBER, ONE_OFF = "com.docker.compose.container-number", "com.docker.compose.oneoff"
+_NOT_HEALTHY = re.compile(r"\((unhealthy|health: starting)\)")
 
 
 class ComposeConnector(ContainersConnector):
@@ -66,6 +70,22 @@ class ComposeConnector(ContainersConnector):
             raise DeployError(f"{name} has no service {service!r} that is running; it has {', '.join(running)}")
         wanted = [one for one in found if service in (None, "", one["Labels"][SERVICE])]
         return [self._location(one) for one in sorted(wanted, key=_place)]
+
+    async def ready(self, service: str) -> Sequence[Location]:
+        """Wait until all containers of a service that have a health check are healthy."""
+        end = time.monotonic() + READY_S
+        while True:
+            found = await super().ready(service)
+            hosts = {location.host for location in found}
+            states = await self._list({PROJECT: await self._project()}, every=False)
+            waiting = [one["Names"][0] for one in states if one["Id"] in hosts and _NOT_HEALTHY.search(one["Status"])]
+            if not waiting:
+                return found
+            if time.monotonic() > end:
+                names = ", ".join(waiting)
+                message = f"{self.deployment.name}: {names} did not become healthy within {READY_S:.0f} s"
+                raise DeployError(message, transient=True)
+            await asyncio.sleep(0.3)
 
     def handle(self) -> str:
         return f"compose project {self._own_name()}"

@@ -22,12 +22,13 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a rule may go."""
+    """Where a rule may go. `needs` are services of the deployment that have to be ready before a job starts."""
 
     deployment: str
     service: str | None = None
     locations: int = 1
     workdir: PurePosixPath | None = None
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

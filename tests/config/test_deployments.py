@@ -240,6 +240,12 @@ COMPOSE = "services: {db: {image: i}, worker: {image: i}}"
     [
         ("{deployment: a, service: wrker}", "", "got 'wrker'; did you mean 'worker'?"),
         ("{deployment: a}", "", "expected a service of deployment 'a': db or worker"),
+        ("{deployment: a, service: db, needs: [worker]}", "", None),
+        (
+            "{deployment: a, service: db, needs: wrker}",
+            "",
+            "needs: expected a service of deployment 'a': db or worker, got 'wrker'; did you mean 'worker'?",
+        ),
         (
             "{deployment: a, service: db}",
             ", scale: {x: 2}",

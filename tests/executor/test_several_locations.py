@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ..servers.docker import DockerEngine, busybox_image, docker_engine  # noqa: F401 - fixtures
 from ..servers.ssh import SshHosts
 from .running import command, environment, processes, run_workflow, wait_until, write_workflow
 
@@ -98,3 +99,52 @@ def test_ctrl_c_ends_a_job_at_all_its_locations(tmp_path: Path, companion: str) 
 def sleep_s() -> int:
     """A time that no other process of this machine sleeps."""
     return 10_000_000 + os.getpid()
+
+
+STACK = """\
+services:
+  db:
+    image: IMAGE
+    command: ["sh", "-c", "sleep 1; echo stored > /x; touch /ready; exec httpd -f -p 8080 -h /"]
+    init: true
+    stop_grace_period: 1s
+    healthcheck: {test: ["CMD", "test", "-e", "/ready"], interval: 100ms, timeout: 2s, retries: 100}
+  worker:
+    image: IMAGE
+    command: sleep 1000
+    init: true
+    stop_grace_period: 1s
+    deploy: {replicas: 2}
+"""
+
+
+def test_a_job_reaches_the_services_it_needs_and_its_other_locations_in_a_compose_project(
+    tmp_path: Path,
+    docker_engine: DockerEngine,
+    busybox_image: str,
+) -> None:
+    snakefile = """
+        rule all:
+            output: "out.txt"
+            shell:
+                '''
+                wget -qO {output} http://$STREAMFLOW_SERVICE_DB_HOST:8080/x
+                for host in $(echo $STREAMFLOW_HOSTS | tr , ' '); do $STREAMFLOW_LAUNCHER $host hostname; done > hosts
+                sort -u hosts | wc -l >> {output}
+                echo $STREAMFLOW_SERVICE_DB_HOSTS $STREAMFLOW_SERVICE_DB_HOST >> {output}
+                '''
+        """
+    (tmp_path / "compose.yaml").write_text(STACK.replace("IMAGE", busybox_image))
+    companion = f"""\
+version: v1.0
+bindings:
+  - {{rule: "*", target: {{deployment: stack, service: worker, locations: 2, needs: db}}}}
+deployments:
+  stack:
+    type: docker-compose
+    config: {{files: ["{tmp_path}/compose.yaml"], wait: false, host: "{docker_engine.address}"}}
+"""
+    run = run_workflow(tmp_path, snakefile, companion)
+    stored, count, addresses = (run.work / "out.txt").read_text().splitlines()
+    assert (stored, count) == ("stored", "2")
+    assert len(set(addresses.split())) == 1
