@@ -167,13 +167,13 @@ class Executor(RealExecutor):
         from snakemake_interface_common.exceptions import WorkflowError
 
         from .errors import SiteError
-        from .jobs import floats, name_of
+        from .jobs import floats, name_of, targets
         from .model import is_address
 
         if getattr(self._settings(), "leave_targets", False):
             return
-        targets = {str(f) for f in (*self.dag.targetfiles, *self.dag.derived_targetfiles)}
-        made = [f for job in self.dag.jobs for f in job.output if f in targets and floats(f) and not f.is_temp]
+        wanted = {str(f) for f in targets(self.dag)}
+        made = [f for job in self.dag.jobs for f in job.output if f in wanted and floats(f) and not f.is_temp]
         paths = [name for f in made if not is_address(name := name_of(f))]
         engine = self._make_engine()
         try:
@@ -239,12 +239,12 @@ class Executor(RealExecutor):
 
     def _later(self) -> set[str]:
         """What jobs that have not ended read, and the final targets. On the engine's loop."""
-        from .jobs import name_of
+        from .jobs import name_of, targets
 
         dag, canonical = self.dag, self._engine.files.canonical
         jobs = [job for job in [*dag.jobs] if dag.needrun(job) and not dag.finished(job)]
         read = [f for job in jobs for f in job.input]
-        return {canonical(name_of(f)) for f in (*read, *dag.targetfiles, *dag.derived_targetfiles)}
+        return {canonical(name_of(f)) for f in (*read, *targets(dag))}
 
     def _rest(self) -> Rest:
         """What the run has still to do, without what cannot run because something has failed. On the engine's loop."""

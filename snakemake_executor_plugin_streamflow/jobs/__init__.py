@@ -5,6 +5,7 @@ from .names import floats, name_of
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
 from .prepare import check_protected, prepare
 from .sources import Sources
+from .targets import targets
 from .task import Ensure, Member, Output, Task
 from .translate import Translator, ordered, why_not_direct
 
@@ -25,5 +26,6 @@ __all__ = [
     "name_of",
     "ordered",
     "prepare",
+    "targets",
     "why_not_direct",
 ]

@@ -14,6 +14,7 @@ from .direct import renderer
 from .names import floats, is_tbd, name_of
 from .nested import NestedCommands
 from .sources import Sources
+from .targets import is_target
 from .task import Ensure, Member, Output, Task
 
 _DEFAULT_MEMORY = "min(max(2*input.size_mb, 1000), 8000)"
@@ -169,8 +170,7 @@ class Translator:
 
     def _floating_output(self, job: Any, f: Any) -> Output:
         ours = floats(f)
-        dag = job.dag
-        final = f in dag.targetfiles or f in dag.derived_targetfiles
+        final = is_target(job, f)
         return Output(
             path=self._name(f),
             directory=bool(f.is_directory),

@@ -62,6 +62,28 @@ def test_outputs_stay_and_final_targets_come_home(tmp_path: Path) -> None:
     assert (run.work / "out/a.txt").read_text().strip() == "4", "and comes home again"
 
 
+def test_what_a_target_rule_makes_comes_home_and_what_a_forced_rule_makes_does_not(tmp_path: Path) -> None:
+    snakefile = """
+        rule a_one:
+            output: "a", temp("t")
+            shell: "echo a | tee a t"
+        rule b_two:
+            input: "a"
+            output: "b", directory("d")
+            shell: "cp a b; mkdir d; cp a d"
+        rule c_two:
+            input: "b"
+            output: "c"
+            shell: "cp b c"
+        """
+    own = {"Snakefile", "streamflow.yml"}
+    run = floating(tmp_path, snakefile)
+    assert files(run.work) == own | {"a"}, "the first rule is the target"
+    (run.work / "a").unlink()
+    assert files(once_more(tmp_path, "b_two").work) == own | {"b", "d/a"}
+    assert files(once_more(tmp_path, "c_two", "--forcerun", "a_one").work) == own | {"c"}
+
+
 def test_final_targets_may_be_left_where_they_are(tmp_path: Path) -> None:
     run = floating(tmp_path, CHAIN, "--streamflow-leave-targets", prepare=sources)
     assert files(run.work) == {"Snakefile", "streamflow.yml", "in/a.txt", "in/b.txt"}
