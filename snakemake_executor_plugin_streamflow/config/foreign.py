@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..model import ApptainerOptions, ComposeOptions, DockerOptions, KubernetesOptions
+from ..model.queue_options import FluxService, HtcondorService, LsfService, OarService, PbsService, SgeService
 from .sections import CompanionSection
 
 IGNORED_SECTIONS = {
@@ -133,3 +134,9 @@ OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
     ),
 }
 """Options of StreamFlow that would make a difference, and that no connector here passes on yet."""
+
+NOT_HERE: dict[type, dict[str, str]] = {
+    service: {"pack": "an allocation is held, and its nodes entered, with slurm only so far"}
+    for service in (FluxService, HtcondorService, LsfService, OarService, PbsService, SgeService)
+}
+"""Keys that others of the kind have, and why this one has not."""

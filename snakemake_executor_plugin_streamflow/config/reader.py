@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .foreign import IGNORED_OPTIONS, OPTIONS_NOT_YET
+from .foreign import IGNORED_OPTIONS, NOT_HERE, OPTIONS_NOT_YET
 from .nearest import did_you_mean
 from .nodes import Kind, Node, Place, Scalar
 
@@ -189,6 +189,8 @@ class Reader:
                 continue
             if name in OPTIONS_NOT_YET.get(cls, ()):
                 message = "StreamFlow's option is not supported yet: remove it"
+            elif reason := NOT_HERE.get(cls, {}).get(name):
+                message = f"not for this type: {reason}"
             else:
                 message = f"unknown key {name[:60]!r}" + did_you_mean(name, names)
             node.document.problem(node.key_place(name), message)

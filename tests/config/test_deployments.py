@@ -155,6 +155,10 @@ def test_a_pair_of_ports_is_no_number_in_base_60() -> None:
         ("a: {type: local, filesystem: a/b}", "deployments.a.filesystem: expected a name of letters"),
         ("a: {type: docker}", "deployments.a.config: expected one of image, containerId or build"),
         (
+            "a: {type: sge, config: {services: {s: {pack: {nodes: 2}}}}}",
+            "services.s.pack: not for this type: an allocation is held",
+        ),
+        (
             "a: {type: docker, config: {image: i, containerId: c}}",
             "containerId: expected one of image, containerId or build",
         ),

@@ -1,6 +1,6 @@
 """What each queue system is asked, and how its answers are read.
 
-`tests/recorded/slurm` and `sge` were printed by real servers. The others follow the systems' documentation.
+Where the answers come from: `tests/recorded/README.md`.
 """
 
 from __future__ import annotations
@@ -102,6 +102,10 @@ def test_a_refusal_holds_no_id(name: str) -> None:
              "7": "CANCELLED", "8": "PREEMPTED", "9": "RUNNING", "10": "NODE_FAILED"},
         ),
         (
+            "htcondor", "status-23",
+            {"3.0": "RUNNING", "5.0": "PREEMPTED", "6.0": "PENDING", "8.0": "REFUSED", "9.0": "REFUSED"},
+        ),
+        (
             "htcondor", "status",
             {"1.0": "PENDING", "2.0": "RUNNING", "3.0": "OUT_OF_MEMORY", "4.0": "TIMED_OUT", "5.0": "PREEMPTED",
              "6.0": "REFUSED"},
@@ -119,16 +123,17 @@ def test_states_are_read(name: str, file: str, expected: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "file", "expected"),
     [
-        ("sge", {"2": "ENDED", "3": "TIMED_OUT", "6": "CANCELLED"}),
-        ("htcondor", {"7.0": "ENDED", "8.0": "CANCELLED"}),
-        ("oar", {"3": "ENDED", "4": "TIMED_OUT", "5": "PREEMPTED"}),
+        ("sge", "history", {"2": "ENDED", "3": "TIMED_OUT", "6": "CANCELLED"}),
+        ("htcondor", "history", {"7.0": "ENDED", "8.0": "CANCELLED"}),
+        ("htcondor", "history-23", {"1.0": "ENDED", "2.0": "ENDED", "4.0": "CANCELLED"}),
+        ("oar", "history", {"3": "ENDED", "4": "TIMED_OUT", "5": "PREEMPTED"}),
     ],
 )
-def test_the_past_is_read(name: str, expected: dict[str, str]) -> None:
+def test_the_past_is_read(name: str, file: str, expected: dict[str, str]) -> None:
     assert QUEUES[name].history(list(expected))
-    assert states(QUEUES[name].past(recorded(f"{name}/history"))) == expected  # type: ignore[arg-type]
+    assert states(QUEUES[name].past(recorded(f"{name}/{file}"))) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["slurm", "pbs", "lsf"])
@@ -137,7 +142,7 @@ def test_what_a_queue_prints_for_a_job_tells_of_its_time_limit(name: str) -> Non
     assert QUEUES[name].explained("a plain error") is None
 
 
-@pytest.mark.parametrize("file", ["pbs/unknown", "lsf/unknown", "sge/cancel-unknown"])
+@pytest.mark.parametrize("file", ["pbs/unknown", "lsf/unknown", "sge/cancel-unknown", "htcondor/unknown"])
 def test_jobs_that_the_queue_no_longer_knows_are_no_error(file: str) -> None:
     assert QUEUES[file.split("/")[0]].knows_none(recorded(file))
 
