@@ -18,7 +18,7 @@ from .kubernetes_manifests import (
     pod_spec,
     read_manifests,
 )
-from .kubernetes_pods import RUN, PodsConnector, selector
+from .kubernetes_pods import RUN, PodsConnector, instances, selector
 from .kubernetes_ready import hopeless, unready, why
 from .undisturbed import undisturbed
 
@@ -124,19 +124,21 @@ class KubernetesConnector(PodsConnector):
         pause_s, longest_s = LOOK_S
         seen: list[Json] = list(made)
         pods: Sequence[Json] = ()
-        told, settled = "", False
+        told = ""
+        up: set[str] | None = None
         try:
             async with asyncio.timeout(self.options.timeout):
                 while True:
-                    pods = await self.pods()
                     seen = [await objects.get(one) or one for one in made if pod_spec(one)]
+                    pods = await self.pods()
                     if not (waiting := unready(seen)):
-                        if settled:
+                        now_up = {one.host for one in instances(pods)}
+                        if now_up == up:
                             return
-                        settled = True  # a main process that fails does so at once, and was ready for a moment
+                        up = now_up  # what fails at once was ready for a moment, and its successor may be
                         await asyncio.sleep(SETTLE_S)
                         continue
-                    settled = False
+                    up = None
                     if reason := hopeless(pods):
                         raise DeployError(f"{reason}\n{await why(self._cluster, made, pods)}")
                     if told != (now := ", ".join(waiting)):
