@@ -51,7 +51,6 @@ def renderer(
 
 def _formatted(job: Any, mapped: Mapping[str, str], tmpdir: str, folders: Iterable[str]) -> str:
     """The job's command with other paths. A parameter that is or holds such a path changes with it."""
-    from snakemake.iocontainers import Namedlist
 
     def renamed(value: Any) -> Any:
         if type(value) in (list, tuple):
@@ -69,11 +68,11 @@ def _formatted(job: Any, mapped: Mapping[str, str], tmpdir: str, folders: Iterab
             value = value.replace(folder, "")
         return value
 
-    def cloned(original: Any) -> Any:
-        return Namedlist(toclone=original, custom_map=lambda f: renamed(str(f)))
+    def cloned(original: Any, change: Callable[[Any], Any] = lambda f: renamed(str(f))) -> Any:
+        return type(original)(toclone=original, custom_map=change)
 
-    resources = Namedlist(toclone=job.resources, custom_map=lambda v: tmpdir if is_tbd(v) else v)
-    params = Namedlist(toclone=job.params, custom_map=renamed)
+    resources = cloned(job.resources, lambda v: tmpdir if is_tbd(v) else v)
+    params = cloned(job.params, renamed)
     return _command(
         job, input=cloned(job.input), output=cloned(job.output), log=cloned(job.log), params=params, resources=resources
     )

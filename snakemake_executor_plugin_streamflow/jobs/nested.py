@@ -19,6 +19,9 @@ PYTHON, LAUNCHER, PROGRAMS = "STREAMFLOW_PYTHON", "STREAMFLOW_LAUNCHER", "STREAM
 CACHE, RUNTIME_CACHE = "STREAMFLOW_SOURCE_CACHE", "STREAMFLOW_RUNTIME_CACHE"
 """What it sets: where Snakemake's sources from elsewhere are, the lasting ones and those of this run."""
 
+HERE, AWAY = "STREAMFLOW_HERE", "STREAMFLOW_AWAY"
+"""What it sets: the working directory there, and the one here."""
+
 _QUIET = "--mode remote --scheduler greedy --quiet progress rules host --max-jobs-per-timespan 100/0s"
 _TOKEN = "STREAMFLOW__PATH__{}__"
 _TOKENS = re.compile(r"STREAMFLOW__PATH__(\d+)__")
@@ -50,6 +53,7 @@ class NestedCommands:
                 return quote(there) if there.startswith("/") else f'"$w"/{quote(there)}'
 
             lines = [f'w=$(pwd -P); PATH="${{{PROGRAMS}:+${PROGRAMS}:}}$PATH"; export PATH']
+            lines.append(f"{HERE}=$w; {AWAY}={quote(here)}; export {HERE} {AWAY}")
             for name, cache in zip((CACHE, RUNTIME_CACHE), self._caches, strict=True):
                 lines.append(f"{name}={place(cache)}; export {name}")
             if not os.path.samefile(start, here):
@@ -86,6 +90,8 @@ class NestedCommands:
             own = [f'--{kind}-prefix "$w"/.streamflow/{kind}' for kind in ("conda", "apptainer")]
             if self._workflow.execution_settings.shadow_prefix is None:
                 own.append('--shadow-prefix "$w"/.snakemake')
+            if local := local_prefix(self._workflow.workflow_settings.wrapper_prefix):
+                own.append(f"--wrapper-prefix file:{self._token(local)}/")  # Snakemake would quote it
             own += [f'--runtime-source-cache-path "${RUNTIME_CACHE}"', _QUIET]
             self._general = " ".join([factory.general_args(common), self._config(), *own])
         return self._general
@@ -94,7 +100,6 @@ class NestedCommands:
         """The workflow, as it must describe itself to a Snakemake that shares nothing with this one."""
         w = self._workflow
         prefix = w.workflow_settings.wrapper_prefix
-        local = local_prefix(prefix)
         return _Changed(
             w,
             remote_exec=False,
@@ -103,7 +108,7 @@ class NestedCommands:
             storage_settings=_Changed(w.storage_settings, shared_fs_usage=frozenset(), assume_common_workdir=True),
             deployment_settings=_Changed(w.deployment_settings, conda_prefix=None, apptainer_prefix=None),
             workflow_settings=_Changed(
-                w.workflow_settings, cache=None, wrapper_prefix=f"file:{self._token(local)}/" if local else prefix
+                w.workflow_settings, cache=None, wrapper_prefix=None if local_prefix(prefix) else prefix
             ),
         )
 

@@ -148,13 +148,11 @@ class Sources:
         for rule in workflow.rules:
             for path in (rule.script, rule.notebook, rule.conda_env, rule.cwl, rule.template_engine):
                 if isinstance(path, str | os.PathLike) and rule.basedir.is_local:
-                    yield os.path.join(start, rule.basedir.get_path_or_uri(secret_free=True), path)
+                    yield os.path.join(start, str(rule.basedir), path)
 
     def _included(self) -> list[str]:
         """The Snakefiles of this machine."""
-        return [
-            source.get_path_or_uri(secret_free=True) for source in self._workflow.included if hasattr(source, "abspath")
-        ]
+        return [str(source) for source in self._workflow.included if hasattr(source, "abspath")]
 
     def _fetch(self, job: Any) -> None:
         """Have Snakemake's source cache fetch what the job's rule names; note what is in the cache now."""

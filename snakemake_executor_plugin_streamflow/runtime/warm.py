@@ -61,6 +61,31 @@ def one_at_a_time(make: Callable[..., Any]) -> Callable[..., Any]:
     return alone
 
 
+def find_moved(here: str, away: str) -> None:
+    """Have Snakemake find sources that a Snakefile names by paths that are others here: `../x`, `/home/me/x`.
+
+    Args:
+        here: the working directory. What was outside of it lies in `.streamflow/abs`, under its whole path.
+        away: what `here` stands for, where the Snakefile is.
+    """
+    from snakemake.sourcecache import LocalSourceFile
+
+    outside = f"{here}/.streamflow/abs"
+    make = LocalSourceFile.__init__
+
+    def init(self: Any, path: Any) -> None:
+        given = os.path.normpath(os.path.abspath(path)) if isinstance(path, str | os.PathLike) else ""
+        if given and not os.path.exists(given):
+            there = given.removeprefix(outside)
+            if there == given:
+                there = os.path.normpath(os.path.join(away, os.path.relpath(given, here)))
+            inside = os.path.join(here, os.path.relpath(there, away))
+            path = next(filter(os.path.exists, (inside, outside + there, outside + given)), path)
+        make(self, path)
+
+    LocalSourceFile.__init__ = init
+
+
 def snakemake(arguments: list[str]) -> None:
     """Run one nested Snakemake; ends with SystemExit."""
     from snakemake import cli, dag, workflow
@@ -69,6 +94,8 @@ def snakemake(arguments: list[str]) -> None:
         setattr(dag.DAG, name, one_at_a_time(getattr(dag.DAG, name)))
     if cache := os.environ.pop("STREAMFLOW_SOURCE_CACHE", None):
         workflow.Workflow.source_cache_path = property(lambda self: pathlib.Path(cache))  # else it is a fresh folder
+    if (here := os.environ.pop("STREAMFLOW_HERE", None)) and (away := os.environ.pop("STREAMFLOW_AWAY", None)):
+        find_moved(here, away)
     logging.getLogger("snakemake.logging").addFilter(tell)
     sys.argv = ["snakemake", *arguments]
     sys.path[0] = os.getcwd()  # as `python -m snakemake` has it
