@@ -229,6 +229,8 @@ class Driver:
                 raise Reconsider
             env = await sites.needed(decision.target)
             task = replace(task, env={**task.env, **env}) if env else task
+            if decision.target.nodes > 1:
+                task = replace(task, resources={"nodes": decision.target.nodes, **task.resources})
             try:
                 await self._at([site for site in chosen if site is not None], task)
                 first.strikes = 0

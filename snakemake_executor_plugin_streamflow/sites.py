@@ -100,7 +100,7 @@ class Sites:
         Raises:
             DeployError, Unreachable: none works.
         """
-        wanted = list(dict.fromkeys(replace(target, locations=1, needs=()) for target in targets))
+        wanted = list(dict.fromkeys(replace(target, locations=1, needs=(), nodes=1) for target in targets))
         if any(self._is_up(target) for target in wanted):
             wanted = [target for target in wanted if not self._is_awaited(target)]
         results = await asyncio.gather(*map(self._open, wanted), return_exceptions=True)

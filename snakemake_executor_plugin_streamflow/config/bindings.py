@@ -10,7 +10,7 @@ from ..model import CONTROLLER, Binding, Keep, Target
 from .deployments import Declared, wrong_service
 from .nearest import did_you_mean
 from .nodes import Kind
-from .options import must_choose, services_of, size_of
+from .options import gives_nodes, must_choose, services_of, size_of
 from .reader import Reader
 from .sections import BindingSection, FilesystemSection, TargetSection
 
@@ -78,7 +78,10 @@ def _target(reader: Reader, section: TargetSection, declared: Declarations) -> T
             message = f"expected at most {size}, the number of {noun} of deployment {deployment!r}, {shown}"
             reader.problem(section, count, message)
         _check_needs(reader, section, deployment, found)
-    return Target(deployment, section.service, locations, section.workdir, section.needs or ())
+    nodes = locations if found and found.options is not None and gives_nodes(found.options) else 1
+    return Target(
+        deployment, section.service, 1 if nodes > 1 else locations, section.workdir, section.needs or (), nodes
+    )
 
 
 def _check_needs(reader: Reader, section: TargetSection, deployment: str, found: Declared) -> None:

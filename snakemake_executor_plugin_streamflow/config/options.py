@@ -21,6 +21,7 @@ from ..model import (
     QueueOptions,
     SshOptions,
 )
+from ..model.queue_options import HtcondorOptions
 from .reader import Reader
 
 
@@ -44,7 +45,9 @@ def size_of(options: Any) -> tuple[int, str]:
     match options:
         case QueueOptions():
             held = sum(one.pack.nodes for one in options.services.values() if getattr(one, "pack", None))  # type: ignore[attr-defined]
-            return (held, "held nodes") if held else (1, "locations (rules ask for `nodes` in their resources)")
+            if not held and isinstance(options, HtcondorOptions):
+                return 1, "nodes that a job gets"
+            return (held, "held nodes") if held else (sys.maxsize, "nodes")
         case SshOptions():
             return len(options.nodes), "nodes"
         case ApptainerOptions():
@@ -58,6 +61,14 @@ def size_of(options: Any) -> tuple[int, str]:
         case LocalOptions():
             return options.locations, "locations"
     raise AssertionError(type(options))
+
+
+def gives_nodes(options: Any) -> bool:
+    """Return whether several locations are nodes of one allocation, which a queue gives to each job."""
+    return isinstance(options, QueueOptions) and not any(
+        getattr(one, "pack", None)
+        for one in options.services.values()  # type: ignore[attr-defined]
+    )
 
 
 def check_options(reader: Reader, options: Any) -> None:

@@ -22,13 +22,19 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a rule may go. `needs` are services of the deployment that have to be ready before a job starts."""
+    """Where a rule may go.
+
+    Attributes:
+        needs: services of the deployment that have to be ready before a job starts.
+        nodes: of the allocation that a queue gives to a job of one location.
+    """
 
     deployment: str
     service: str | None = None
     locations: int = 1
     workdir: PurePosixPath | None = None
     needs: tuple[str, ...] = ()
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

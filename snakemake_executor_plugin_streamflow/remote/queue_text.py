@@ -130,7 +130,7 @@ def submit_round(specs: Iterable[JobSpec], profile: Profile, jobs: str, mailbox:
             mailbox=quote(mailbox),
             finish=FINISH,
             look=quote(look_text(spec)),
-            hosts=_hosts(queue.hosts) if job.wants.nodes and job.wants.nodes > 1 else ":",
+            hosts=_hosts(queue.hosts, directory, job.wants) if job.wants.nodes and job.wants.nodes > 1 else ":",
         )
         parts = (render(spec), start, batch(profile, directory, spec), exports(spec.env), queue.submit(job))
         lines.append(f"sf_put {quote(spec.id)} {words(parts)}")
@@ -171,5 +171,15 @@ done; true
 """
 
 
-def _hosts(text: str) -> str:
-    return f"STREAMFLOW_HOSTS=$({text} | paste -s -d , -); export STREAMFLOW_HOSTS"
+def _hosts(text: str, directory: str, wants: Wants) -> str:
+    """Return shell text that tells a job its nodes, in the same words as `remote/launch.py`."""
+    nodes = wants.nodes or 1
+    slots = wants.tasks_per_node or (wants.tasks or 0) // nodes or wants.threads
+    hostfile, machinefile = quote(f"{directory}/hostfile"), quote(f"{directory}/machinefile")
+    return (
+        f"{text} >{machinefile}.0; STREAMFLOW_HOSTS=$(paste -s -d , {machinefile}.0); export STREAMFLOW_HOSTS; "
+        f"sed 's/$/ slots={slots}/' {machinefile}.0 >{hostfile}; sed 's/$/:{slots}/' {machinefile}.0 >{machinefile}; "
+        f"STREAMFLOW_HOSTFILE={hostfile}; STREAMFLOW_MACHINEFILE={machinefile}; STREAMFLOW_LOCATIONS={nodes}; "
+        f"STREAMFLOW_SLOTS={slots}; STREAMFLOW_RANKS={slots * nodes}; export STREAMFLOW_HOSTFILE "
+        "STREAMFLOW_MACHINEFILE STREAMFLOW_LOCATIONS STREAMFLOW_SLOTS STREAMFLOW_RANKS"
+    )

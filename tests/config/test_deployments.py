@@ -244,7 +244,7 @@ COMPOSE = "services: {db: {image: i}, worker: {image: i}}"
     [
         ("{deployment: a, service: wrker}", "", "got 'wrker'; did you mean 'worker'?"),
         ("{deployment: a}", "", "expected a service of deployment 'a': db or worker"),
-        ("{deployment: a, service: db, needs: [worker]}", "", None),
+        ("{deployment: a, service: db, needs: [worker]}", ", scale: {db: 2}", None),
         (
             "{deployment: a, service: db, needs: wrker}",
             "",

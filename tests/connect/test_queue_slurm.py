@@ -55,6 +55,25 @@ def test_a_workflow_runs_through_the_queue_with_the_resources_of_its_rules(tmp_p
     assert run.sent_mb("cluster/main") == 0
 
 
+def test_several_locations_are_nodes_of_one_allocation(tmp_path: Path, slurm: Slurm) -> None:
+    snakefile = """
+    rule count:
+        output: "out.txt"
+        threads: 2
+        shell: "srun hostname | sort > {output}; echo $STREAMFLOW_HOSTS $STREAMFLOW_LOCATIONS $STREAMFLOW_RANKS >> {output};"
+               " cat $STREAMFLOW_HOSTFILE $STREAMFLOW_MACHINEFILE >> {output}"
+    """  # noqa: E501
+    companion = CLUSTER.replace("service: main}", "service: main, locations: 2}")
+    run = run_workflow(tmp_path, snakefile, companion)
+    one, two, *said = (run.work / "out.txt").read_text().splitlines()
+    assert one != two
+    assert said == [
+        f"{one},{two} 2 4",
+        *(f"{node} slots=2" for node in (one, two)),
+        *(f"{node}:2" for node in (one, two)),
+    ]
+
+
 def test_a_site_of_its_own_gets_inputs_and_gives_outputs_back(tmp_path: Path, slurm: Slurm) -> None:
     companion = CLUSTER.replace("type: slurm", "type: slurm\n    workdir: SITES/cluster")
     run = run_workflow(tmp_path, THREE_RULES.replace("hostname >results/host; ", ""), companion, prepare=inputs)
