@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import ApptainerOptions, ComposeOptions, DockerOptions, KubernetesOptions
+from ..model import ApptainerOptions, ComposeOptions, DockerOptions, HelmOptions, KubernetesOptions
 from ..model.queue_options import FluxService, HtcondorService, LsfService, OarService, PbsService, SgeService
 from .sections import CompanionSection
 
@@ -18,9 +18,6 @@ IGNORED_SECTIONS = {
 """Top-level keys that are accepted and not used."""
 
 TYPES_NOT_YET = (
-    "helm",
-    "helm3",
-    "helm4",
     "occam",
     "unknown",
 )
@@ -44,11 +41,28 @@ IGNORED_OPTIONS: dict[type, frozenset[str]] = {
         )
     ),
     DockerOptions: frozenset({"cidfile", "detachKeys", "rm", "sigProxy"}),
+    HelmOptions: frozenset(
+        (
+            "atomic",
+            "force",
+            "forceReplace",
+            "generateFlag",
+            "hideNotes",
+            "locationsCacheSize",
+            "locationsCacheTTL",
+            "nameTemplate",
+            "output",
+            "renderSubchartNotes",
+            "resourcesCacheSize",
+            "resourcesCacheTTL",
+            "rollbackOnFailure",
+        )
+    ),
     KubernetesOptions: frozenset(
         ("locationsCacheSize", "locationsCacheTTL", "resourcesCacheSize", "resourcesCacheTTL")
     ),
 }
-"""Keys that are accepted and not used. Of docker's: cleaning up and attaching is the connector's affair."""
+"""Keys that are accepted and not used. Of docker's and helm's: cleaning up and attaching is the connector's affair."""
 
 OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
     ApptainerOptions: frozenset(
@@ -130,6 +144,19 @@ OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
             "uts",
             "volumeDriver",
             "volumesFrom",
+        )
+    ),
+    HelmOptions: frozenset(
+        (
+            "forceConflicts",
+            "kubeApiserver",
+            "kubeAsGroup",
+            "kubeAsUser",
+            "kubeCaFile",
+            "kubeInsecureSkipTLSVerify",
+            "kubeTLSServerName",
+            "kubeToken",
+            "serverSide",
         )
     ),
 }

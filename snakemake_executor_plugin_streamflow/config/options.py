@@ -15,6 +15,7 @@ from ..model import (
     ClusterOptions,
     ComposeOptions,
     DockerOptions,
+    HelmOptions,
     KubernetesJobOptions,
     KubernetesOptions,
     LocalOptions,
@@ -22,6 +23,7 @@ from ..model import (
     SshOptions,
 )
 from ..model.queue_options import HtcondorOptions
+from .helm import check_helm
 from .reader import Reader
 
 
@@ -86,6 +88,8 @@ def check_options(reader: Reader, options: Any) -> None:
             _check_jobs(reader, options)
         case KubernetesOptions():
             _check_kubernetes(reader, options)
+        case HelmOptions():
+            check_helm(reader, options)
 
 
 def _check_ssh(reader: Reader, options: SshOptions) -> None:

@@ -10,6 +10,10 @@ Metadata that is understood, beyond `help`:
     choices     the texts that are allowed
     minimum     smallest number (default 0); above: the number must be larger than this
     one         a list may be given as its only element
+    duration    a number of seconds, also written as 5m or 1h30m
+    words       texts that stand for true or false
+    reference   a path, as with `path`, where it is one: it starts with `.`, `/` or `~`, or is there; else left as it is
+    tree        a mapping of anything, with variables replaced
     pairs       a mapping may be given as a list of NAME=VALUE
     variables   the keys are names of environment variables
     items       what the elements are, for messages
@@ -28,6 +32,7 @@ from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from .duration import seconds
 from .foreign import IGNORED_OPTIONS, NOT_HERE, OPTIONS_NOT_YET
 from .nearest import did_you_mean
 from .nodes import Kind, Node, Place, Scalar
@@ -200,7 +205,7 @@ class Reader:
         if node.kind is None:
             return BAD
         if hint is Any:
-            return node.scalar.value if node.scalar else None  # not looked at
+            return self._tree(node) if meta.get("tree") else node.scalar.value if node.scalar else None  # not looked at
         if len(members(hint)) > 1:
             section = next(member for member in members(hint) if is_dataclass(member))
             return self.value(node, section if node.kind is Kind.MAPPING else str, meta)
@@ -244,6 +249,8 @@ class Reader:
                 found[name] = scalar.text
             else:
                 found[name] = self.value(child, element, meta)
+        if meta.get("tree"):
+            return BAD if BAD in found.values() else found
         kept = _without_bad(list(found.values()), element)
         return BAD if kept is BAD else self._named(node, {n: v for n, v in found.items() if v is not BAD}, meta)
 
@@ -252,9 +259,27 @@ class Reader:
         wrong = [name for name in found if meta.get("variables") and not _VARIABLE.fullmatch(name)]
         return self._expected(node, f"names of variables (letters, digits and _), not {wrong[0]!r}") if wrong else found
 
+    def _tree(self, node: Node) -> Any:
+        """Return plain YAML values; BAD when a part of it is wrong."""
+        if node.kind not in (Kind.MAPPING, Kind.LIST):
+            return node.scalar.value if node.scalar else BAD
+        with self._entered(node) as entered:
+            if not entered:
+                return BAD
+            if node.kind is Kind.LIST:
+                items = [self._tree(child) for child in node.items]
+                return BAD if BAD in items else items
+            found = {name: self._tree(child) for name, child in node.entries.items()}
+            return BAD if BAD in found.values() else found
+
     def _scalar(self, node: Node, scalar: Scalar, hint: Any, meta: Meta) -> Any:
         if meta.get("size"):
             return self._size(node, scalar, meta)
+        if meta.get("duration") and scalar.kind is Kind.TEXT:
+            number = seconds(scalar.text)
+            return number if number else self._expected(node, describe(hint, meta), scalar.shown)
+        if hint is bool and scalar.text in meta.get("words", ()):
+            return meta["words"][scalar.text]
         if hint is bool:
             return scalar.value if scalar.kind is Kind.BOOLEAN else self._expected(node, describe(hint, meta))
         if hint in (int, float):
@@ -301,7 +326,9 @@ class Reader:
             if not path.is_absolute() or ".." in path.parts or _CONTROL.search(text):
                 return self._expected(node, describe(hint, meta), scalar.shown)
             return hint(text)
-        if meta.get("path"):
+        if meta.get("reference") and not (text[:1] in ("", ".", "/", "~") or (self._folder / text).exists()):
+            return text
+        if meta.get("path") or meta.get("reference"):
             path = self._path(node, scalar)
             if meta.get("read") and path is not BAD:
                 self.files.append((node.place, path))
@@ -353,8 +380,10 @@ def describe(hint: Any, meta: Meta) -> str:
         return f"{meta['single']} or a list" if "single" in meta else f"a list of {items}"
     if meta.get("size"):
         return "a size such as 4GB, 500MB, 1GiB or a number of bytes"
+    if meta.get("duration"):
+        return "a number of seconds above 0, or a time such as 90s, 5m, 1h30m"
     if hint is bool:
-        return "true or false"
+        return " or ".join(("true", "false", *meta.get("words", ())))
     if hint in (int, float):
         number = "a whole number" if hint is int else "a number"
         return f"{number} above {meta['above']}" if "above" in meta else f"{number} of {meta.get('minimum', 0)} or more"

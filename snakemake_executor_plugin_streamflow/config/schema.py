@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 from ..model import CONTROLLER, OPTIONS
 from .deployments import NAME
+from .duration import DURATION
 from .foreign import IGNORED_OPTIONS, IGNORED_SECTIONS
 from .reader import SIZE, Key, Meta, keys, members
 from .sections import (
@@ -145,11 +146,19 @@ def _scalar(hint: Any, meta: Meta) -> Schema:
     variable = {"type": "string", "pattern": VARIABLE}
     if hint in (int, float):
         number: Schema = {"type": "integer" if hint is int else "number"}
+        if meta.get("duration"):
+            return {
+                "anyOf": [
+                    number | {"minimum": 1},
+                    {"type": "string", "pattern": rf"^\s*{DURATION.pattern}\s*$|{VARIABLE}"},
+                ]
+            }
         number |= {"exclusiveMinimum": meta["above"]} if "above" in meta else {"minimum": meta.get("minimum", 0)}
         pattern = rf"^\s*{_any_case(SIZE)}\s*$|{VARIABLE}" if meta.get("size") else VARIABLE
         return {"anyOf": [number, {"type": "string", "pattern": pattern}]}
     if hint is bool:
-        return {"anyOf": [{"type": "boolean"}, variable]}
+        words = [{"enum": list(meta["words"])}] if "words" in meta else []
+        return {"anyOf": [{"type": "boolean"}, *words, variable]}
     choices = meta.get("choices") or (tuple(hint) if issubclass(hint, Enum) else ())
     if choices:
         return {"anyOf": [{"enum": [str(choice) for choice in choices]}, variable]}

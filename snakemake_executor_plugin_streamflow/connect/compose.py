@@ -14,8 +14,9 @@ from typing import Any
 from ..errors import DeployError, SiteError
 from ..model import ComposeOptions, Location
 from .base import READY_S
-from .compose_command import compose_command, down_words, environment, project_words, run_compose, up_words
+from .compose_command import compose_command, down_words, environment, project_words, up_words
 from .containers import ContainersConnector
+from .tool import run_tool
 from .undisturbed import undisturbed
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
@@ -110,7 +111,7 @@ class ComposeConnector(ContainersConnector):
         self.log.debug(f"{self.deployment.name}: {' '.join((*command, *words))}")
         folder = self.options.project_directory or Path(self.options.files[0]).parent
         down = "down" in words
-        return await run_compose([*command, *words], environment(address), "/" if down else str(folder))
+        return await run_tool([*command, *words], environment(address), "/" if down else str(folder))
 
     async def _give_up(self, project: str) -> None:
         try:

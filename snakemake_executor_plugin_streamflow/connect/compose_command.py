@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import DeployError, quote_tail
+from ..errors import DeployError
 from ..model import ComposeOptions
+from .tool import run_tool
 
 INSTALL = "install Docker's Compose plugin (docker-compose-plugin), or docker-compose of version 2 or newer"
 OWN_VARIABLES = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "DOCKER_CONTEXT", "DOCKER_HOST")
@@ -31,7 +30,7 @@ async def compose_command() -> tuple[str, ...]:
         candidates.append((standalone,))
     for words in candidates:
         with contextlib.suppress(DeployError):
-            version = (await run_compose([*words, "version", "--short"], os.environ)).strip().lstrip("v")
+            version = (await run_tool([*words, "version", "--short"], os.environ)).strip().lstrip("v")
             if version.partition(".")[0].isdigit() and int(version.partition(".")[0]) >= 2:
                 return words
     raise DeployError(f"there is no `docker compose` on this machine: {INSTALL}")
@@ -87,33 +86,3 @@ def environment(address: str | None) -> dict[str, str]:
     """Return the environment of the command: what the companion file says is not overridden by it."""
     kept = {key: value for key, value in os.environ.items() if key not in OWN_VARIABLES}
     return kept | ({"DOCKER_HOST": address} if address else {})
-
-
-async def run_compose(words: Sequence[str], env: Mapping[str, str], folder: str = "/") -> str:
-    """Run the command in `folder` and return what it prints; when cancelled, it is ended first.
-
-    Raises:
-        DeployError: it failed; with its own text.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-        cwd=folder,
-        start_new_session=True,
-    )
-    try:
-        out, errors = await process.communicate()
-    except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 15)
-        if process.returncode is None:
-            process.kill()
-        raise
-    if process.returncode:
-        raise DeployError(quote_tail(errors or out))
-    return out.decode("utf-8", "replace")

@@ -14,7 +14,6 @@ from .kubernetes_manifests import (
     kustomized,
     marked,
     name_of,
-    pod_selector,
     pod_spec,
     read_manifests,
 )
@@ -75,17 +74,7 @@ class KubernetesConnector(PodsConnector):
             return await self.labelled(selector(self.labels()), await self._namespaces())
         if self.options.selector:
             return await self.labelled(self.options.selector)
-        objects, found = Objects(self._cluster), dict[str, Json]()
-        for one in await self.manifests():
-            namespace = await objects.namespace(one)
-            if one["kind"] == "Pod":
-                pods = [pod for pod in [await objects.get(one)] if pod is not None]
-            elif chosen := pod_selector(one):
-                pods = await self.labelled(chosen, [namespace])
-            else:
-                continue
-            found |= {pod["metadata"]["uid"]: pod for pod in pods}
-        return list(found.values())
+        return await self.pods_of(await self.manifests())
 
     def handle(self) -> str:
         return f"Kubernetes objects with label {selector(self.labels())}"

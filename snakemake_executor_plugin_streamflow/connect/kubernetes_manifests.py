@@ -49,12 +49,24 @@ def read_manifests(files: Iterable[str]) -> list[Json]:
     found: list[Json] = []
     for file in files:
         try:
-            documents = list(yaml.safe_load_all(Path(file).read_text("utf-8")))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            found += parse_manifests(Path(file).read_text("utf-8"), file)
+        except (OSError, UnicodeDecodeError) as error:
             raise DeployError(f"cannot read the manifest {file}: {error}") from error
-        for number, document in enumerate(documents, 1):
-            found += _objects(document, f"{file}, document {number}")
     return found
+
+
+def parse_manifests(text: str, where: str) -> list[Json]:
+    """Return the objects of a text, lists taken apart.
+
+    Raises:
+        DeployError: it is no YAML, or holds something else.
+    """
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        raise DeployError(f"cannot read the manifest {where}: {error}") from error
+    numbered = enumerate(documents, 1)
+    return [one for number, document in numbered for one in _objects(document, f"{where}, document {number}")]
 
 
 async def kustomized(folder: str) -> list[Json]:
@@ -78,7 +90,7 @@ async def kustomized(folder: str) -> list[Json]:
         raise
     if process.returncode:
         raise DeployError(f"`kubectl kustomize {folder}` failed:\n{quote_tail(err)}")
-    return [one for document in yaml.safe_load_all(out) for one in _objects(document, f"kustomize {folder}")]
+    return parse_manifests(out.decode("utf-8", "replace"), f"kustomize {folder}")
 
 
 def in_order(objects: Iterable[Json]) -> list[Json]:

@@ -14,8 +14,9 @@ from ..errors import DeployError
 from ..model import ClusterOptions, Deployment, Location
 from .base import Channel, Connector, Inner, Log
 from .kubernetes_api import Cluster
+from .kubernetes_apply import Objects
 from .kubernetes_exec import Container, start
-from .kubernetes_manifests import Json
+from .kubernetes_manifests import Json, pod_selector
 
 RUN, DEPLOYMENT = "streamflow.run", "streamflow.deployment"
 """Labels of all that is made."""
@@ -96,6 +97,19 @@ class PodsConnector(Connector):
             path = f"/api/v1/namespaces/{quote(namespace)}/pods"
             found += (await self._cluster.call("GET", path, {"labelSelector": selector}))["items"]
         return sorted(found, key=lambda pod: _place(str(pod["metadata"]["name"])))
+
+    async def pods_of(self, manifests: Iterable[Json]) -> list[Json]:
+        """Return the pods of workloads, whoever made them, and those that are themselves among the manifests."""
+        objects, found = Objects(self._cluster), dict[str, Json]()
+        for one in manifests:
+            if one["kind"] == "Pod":
+                pods = [pod for pod in [await objects.get(one)] if pod is not None]
+            elif chosen := pod_selector(one):
+                pods = await self.labelled(chosen, [await objects.namespace(one)])
+            else:
+                continue
+            found |= {pod["metadata"]["uid"]: pod for pod in pods}
+        return list(found.values())
 
     def _location(self, one: Instance) -> Location:
         options, spec, container = self.options, self.deployment.filesystem, one.container

@@ -5,6 +5,7 @@ from .apptainer_options import ApptainerOptions
 from .companion import Binding, Companion, Keep, NeededFile, Policy, Target
 from .compose_options import ComposeOptions
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
+from .helm_options import HelmOptions
 from .kubernetes_options import ClusterOptions, JobService, KubernetesJobOptions, KubernetesOptions
 from .options import OPTIONS, DockerOptions, LocalOptions, SshHop, SshOptions
 from .queue_options import QUEUE_OPTIONS, QueueOptions, SgeOptions, SgeService, SlurmOptions, SlurmService
@@ -23,6 +24,7 @@ __all__ = [
     "Deployment",
     "DockerOptions",
     "FilesystemSpec",
+    "HelmOptions",
     "JobService",
     "Keep",
     "KubernetesJobOptions",

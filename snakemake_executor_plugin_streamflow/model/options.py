@@ -17,6 +17,7 @@ from typing import Any
 
 from .apptainer_options import ApptainerOptions
 from .compose_options import ComposeOptions
+from .helm_options import HelmOptions
 from .kubernetes_options import KubernetesJobOptions, KubernetesOptions
 from .machine import Machine, option
 from .queue_options import QUEUE_OPTIONS
@@ -139,6 +140,7 @@ OPTIONS: dict[str, type] = dict(
             "apptainer": ApptainerOptions,
             "docker": DockerOptions,
             "docker-compose": ComposeOptions,
+            **dict.fromkeys(("helm", "helm3", "helm4"), HelmOptions),
             "kubernetes": KubernetesOptions,
             "kubernetes-job": KubernetesJobOptions,
             "local": LocalOptions,

@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "companion-file.md").read_text(encoding="utf-8")
 QUEUES = (ROOT / "docs" / "queues.md").read_text(encoding="utf-8")
 KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE + QUEUES + KUBERNETES, re.MULTILINE | re.DOTALL)
-TEXT = GUIDE + KUBERNETES
+HELM = (ROOT / "docs" / "helm.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE + QUEUES + KUBERNETES + HELM, re.MULTILINE | re.DOTALL)
+TEXT = GUIDE + KUBERNETES + HELM
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
@@ -38,7 +39,7 @@ def test_the_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_of_the_guide_is_valid(example: str) -> None:
     VALIDATOR.validate(yaml.safe_load(example))
-    read(example, {"USER": "me"})
+    read(example, {"USER": "me", "DB_PASSWORD": "x"})
 
 
 def test_the_guide_names_every_option() -> None:
