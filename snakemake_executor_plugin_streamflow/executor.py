@@ -253,7 +253,11 @@ class Executor(RealExecutor):
 
         dag, canonical = self.dag, self._engine.files.canonical
         failed = [job for one in [*self.workflow.scheduler.failed] for job in (one.jobs if one.is_group() else (one,))]
-        hopeless = {*failed, *dag.bfs(dag.depending, *failed)}
+        hopeless, ahead = set(failed), failed
+        while ahead:  # not by `dag.bfs`: looking up what is not there adds it, under the feet of the main thread
+            found = {after for job in ahead for after in [*(dag.depending.get(job) or ())]} - hopeless
+            hopeless |= found
+            ahead = [*found]
         jobs = [job for job in [*dag.jobs] if dag.needrun(job) and not dag.finished(job) and job not in hopeless]
         reads = [f for job in jobs for f in job.input]
         return Rest(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -32,47 +35,95 @@ SNAKEFILE = """
 COMPANION = """\
 version: v1.0
 bindings:
-  - {{rule: first, target: {{deployment: box}}}}
+  - {{rule: "first*", target: {{deployment: box}}}}
 deployments:
   box: {{type: docker, config: {{image: "{image}", pull: never, dockerHost: "{address}"}}}}
 """
+FAILING = """
+    rule all:
+        input: "after.txt", "last.txt"
+    rule first:
+        output: "first.txt"
+        shell: "echo {rule} > {output}"
+    rule fails:
+        input: "first.txt"
+        output: "failed.txt"
+        shell: "exit 3"
+    rule first_after:
+        input: "failed.txt"
+        output: "after.txt"
+        shell: "cp {input} {output}"
+    rule last:
+        input: "first.txt"
+        output: "last.txt"
+        shell: "until [ -e go2 ]; do sleep 0.05; done; cp {input} {output}"
+    """
+
+TAKEN_DOWN = "deployment box is taken down"
+
+
+class Going:
+    """A run that goes on, and what it has printed."""
+
+    def __init__(self, work: Path, *args: str) -> None:
+        self.work, self._log = work, work / "log"
+        with self._log.open("w") as out:
+            self._process = subprocess.Popen(command(*args), cwd=work, env=environment(), stdout=out, stderr=out)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def text(self) -> str:
+        return self._log.read_text()
+
+    def until(self, text: str) -> None:
+        """Wait until it prints something; it must not end before."""
+        wait_until(lambda: text in self.text or self._process.poll() is not None, 60)
+        assert self._process.poll() is None, self.text
+
+    def end(self) -> int:
+        return self._process.wait(60)
 
 
 @pytest.mark.parametrize("floating", [False, True])
 def test_a_deployment_goes_when_the_rest_of_the_run_does_not_need_it(
-    tmp_path: Path,
-    docker_engine: DockerEngine,
-    busybox_image: str,
-    floating: bool,
+    tmp_path: Path, docker_engine: DockerEngine, busybox_image: str, floating: bool
 ) -> None:
     work = write_workflow(tmp_path, SNAKEFILE, COMPANION.format(image=busybox_image, address=docker_engine.address))
-    log = work / "log"
-    with log.open("w") as out:
-        run = subprocess.Popen(
-            command(*(FLOATING if floating else ())), cwd=work, env=environment(), stdout=out, stderr=out
-        )
-
-    def taken_down() -> bool:
-        return "deployment box is taken down" in log.read_text()
-
-    def until(condition: str) -> None:
-        wait_until(lambda: condition in log.read_text() or run.poll() is not None, 60)
-        assert run.poll() is None, log.read_text()
-
-    try:
-        until("1 of 4 steps")
+    with Going(work, *(FLOATING if floating else ())) as run:
+        run.until("1 of 4 steps")
         time.sleep(2)
-        assert not taken_down(), "a checkpoint may send more jobs there"
+        assert TAKEN_DOWN not in run.text, "a checkpoint may send more jobs there"
         (work / "go1").touch()
-        until("2 of 4 steps")
+        run.until("2 of 4 steps")
         begin = time.monotonic()
-        until("deployment box is taken down")
-        assert time.monotonic() - begin < 2
+        run.until(TAKEN_DOWN)
+        assert time.monotonic() - begin < 4, "half of it when nothing else runs on this machine"
         with docker_engine.client() as client:
-            wait_until(lambda: not client.containers.list(filters={"label": "streamflow.deployment=box"}))
+            wait_until(lambda: not client.api.containers(filters={"label": f"streamflow.run={_run_of(work)}"}))
         (work / "go2").touch()
-        assert run.wait(60) == 0, log.read_text()
-    finally:
-        run.kill()
-        run.wait()
+        assert run.end() == 0, run.text
     assert (work / "last.txt").read_text() == "first\n"
+
+
+def test_jobs_that_cannot_run_any_more_need_nothing(
+    tmp_path: Path, docker_engine: DockerEngine, busybox_image: str
+) -> None:
+    work = write_workflow(tmp_path, FAILING, COMPANION.format(image=busybox_image, address=docker_engine.address))
+    with Going(work, "--keep-going") as run:
+        run.until(TAKEN_DOWN)
+        assert "Error in rule fails" in run.text
+        (work / "go2").touch()
+        assert run.end() == 1, run.text
+    assert (work / "last.txt").read_text() == "first\n"
+
+
+def _run_of(work: Path) -> str:
+    with closing(sqlite3.connect(work / ".snakemake/streamflow/journal.db")) as journal:
+        (found,) = journal.execute("SELECT id FROM runs").fetchone()
+    return str(found)
