@@ -141,38 +141,46 @@ class Locator:
             return sum([await self._copy(source, target, paths) for source, paths in by_source.values()])
 
     async def _copy(self, source: Side, target: Side, paths: Mapping[str, str]) -> int:
+        """Copy from one side; when a connection breaks, what has arrived stays, and counts as progress."""
         known = {canonical: self._ledger.replicas(canonical)[0] for canonical in paths}
+        pending, moved = dict(paths), 0
         since, delay = time.monotonic(), 0.5
-        while True:
+        while pending:
             try:
-                items = await self.read(source, paths)
-                digests = await self.move(source, target.store, items)
-                break
+                items = await self.read(source, pending)
+                copies = (self._copy_one(source, target, *one, known[one[0]]) for one in items)
+                results = await asyncio.gather(*copies, return_exceptions=True)
+                arrived = {c: r for (c, _), r in zip(items, results, strict=True) if isinstance(r, int)}
+                moved += sum(arrived.values())
+                pending = {c: there for c, there in pending.items() if c not in arrived}
+                if arrived:
+                    since, delay = time.monotonic(), 0.5
+                _raise_worst([result for result in results if isinstance(result, BaseException)], bool(arrived))
             except Unreachable as error:
                 if source.site is None or await source.site.answers():
                     raise  # it is the other side
-                elsewhere = any(r.filesystem != source.filesystem for c in paths for r in self._ledger.replicas(c))
+                elsewhere = any(r.filesystem != source.filesystem for c in pending for r in self._ledger.replicas(c))
                 if elsewhere or time.monotonic() - since > _PATIENCE_S:
-                    for canonical in paths:
+                    for canonical in pending:
                         self._ledger.drop(canonical, source.filesystem)
-                    raise DataLost(f"{', '.join(paths)} cannot be had: {error}", *paths) from None
+                    raise DataLost(f"{', '.join(pending)} cannot be had: {error}", *pending) from None
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 10)
-        moved = 0
-        for (canonical, item), digest in zip(items, digests, strict=True):
-            moved += item.size_b
-            version, made = known[canonical].version, known[canonical].made_ns
-            if self._ledger.version(canonical) != version:
-                continue  # it changed on the way: it will be looked at again
-            if target.filesystem == CONTROLLER:
-                self._files.arrived(canonical, version, made)
-                continue
-            size, mtime = item.size_b, item.entries[0].mtime_ns
-            filesystem, directory = target.filesystem, item.directory
-            self._ledger.put(Replica(canonical, filesystem, version, size, mtime, digest, directory, made))
-            if target.site is not None:
-                target.site.checked.add(canonical)
         return moved
+
+    async def _copy_one(self, source: Side, target: Side, canonical: str, item: Item, known: Replica) -> int:
+        (digest,) = await self.move(source, target.store, [(canonical, item)])
+        if self._ledger.version(canonical) != known.version:
+            return item.size_b  # it changed on the way: it will be looked at again
+        if target.filesystem == CONTROLLER:
+            self._files.arrived(canonical, known.version, known.made_ns)
+            return item.size_b
+        filesystem, mtime = target.filesystem, item.entries[0].mtime_ns
+        version, made = known.version, known.made_ns
+        self._ledger.put(Replica(canonical, filesystem, version, item.size_b, mtime, digest, item.directory, made))
+        if target.site is not None:
+            target.site.checked.add(canonical)
+        return item.size_b
 
     async def move(self, source: Side, target: Store, items: Sequence[tuple[str, Item]]) -> list[str | None]:
         """Copy canonical paths' items, and record what they were found to be; return the digests of their replicas.
@@ -249,6 +257,16 @@ class Locator:
                 source.site.checked.add(canonical)
         if lost:
             raise DataLost(f"{source.store.name}: {', '.join(lost)}: gone, or not what was made there", *lost)
+
+
+def _raise_worst(errors: Sequence[BaseException], progress: bool) -> None:
+    """Raise what went wrong, all that is lost in one error; a broken connection is no error while there is progress."""
+    lost = [error for error in errors if isinstance(error, DataLost)]
+    if lost:
+        raise DataLost("\n".join(map(str, lost)), *(path for error in lost for path in error.paths))
+    for error in sorted(errors, key=lambda error: isinstance(error, Unreachable)):
+        if not (progress and isinstance(error, Unreachable)):
+            raise error
 
 
 async def recorded(
