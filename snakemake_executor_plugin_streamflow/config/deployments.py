@@ -12,7 +12,7 @@ from .nodes import Document, Place
 from .options import check_options, services_of
 from .reader import Reader
 from .sections import CompanionSection, DeploymentSection, FilesystemSection, LimitsSection, WrapsSection
-from .wraps import cycle, refusal
+from .wraps import cycle, not_held, refusal
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
@@ -137,13 +137,20 @@ def _check_wraps(reader: Reader, declared: dict[str, Declared | None]) -> None:
             told.update(names)
             continue
         target = declared[inner.deployment]
-        types = outer.section.type, target.section.type if target else None
-        if types[0] in OPTIONS and types[1] in OPTIONS and (message := refusal(types[0], types[1])):
+        if message := _unsuited(outer, target, inner):
             reader.problem(owner, field, message)
         if inner.service is not None and target and target.options is not None:
             message = wrong_service(reader, written, inner.service, inner.deployment, target)
             if message:
                 reader.problem(written, "service", message)
+
+
+def _unsuited(outer: Declared, target: Declared | None, inner: Wraps) -> str | None:
+    """Return why a deployment cannot go through another one."""
+    above, below = outer.section.type, target.section.type if target else None
+    if target is None or above not in OPTIONS or below not in OPTIONS:
+        return None
+    return refusal(above, below) or (not_held(below, target.options, inner.service) if target.options else None)
 
 
 def wrong_service(reader: Reader, owner: object, service: str, name: str, declared: Declared) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..model.queue_options import QUEUE_OPTIONS
 
 MAY_WRAP: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("apptainer", "singularity"), ("docker", "docker-compose", "local", "ssh")),
+    **dict.fromkeys(("apptainer", "singularity"), ("docker", "docker-compose", "local", "slurm", "ssh")),
     "docker": ("local", "ssh"),
     "docker-compose": ("local", "ssh"),
     **dict.fromkeys(("kubernetes", "kubernetes-job"), ("local", "ssh")),
@@ -27,6 +28,15 @@ def refusal(outer: str, inner: str) -> str | None:
     return (
         f"{outer} cannot wrap another deployment; {able} can wrap {inner}" if able else f"{outer} cannot wrap {inner}"
     )
+
+
+def not_held(type: str, options: Any, service: str | None) -> str | None:
+    """Return why nothing can go through a queue of this type: only a held node can be entered. None when it can."""
+    services = getattr(options, "services", {})
+    chosen = [services[service]] if service in services else list(services.values())
+    if type not in QUEUE_OPTIONS or (chosen and all(getattr(one, "pack", None) for one in chosen)):
+        return None
+    return f"expected a service of {type} with `pack`: a container is entered on a node that is held"
 
 
 def cycle(start: str, wraps: Mapping[str, str]) -> tuple[str, ...] | None:

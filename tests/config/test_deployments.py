@@ -295,8 +295,19 @@ def test_options_of_apptainer_that_cannot_be(line: str, expected: str) -> None:
 
 
 def test_what_apptainer_cannot_go_through_is_refused_by_name() -> None:
-    text = deployments("s: {type: slurm}", "a: {type: apptainer, wraps: s, config: {image: i}}")
-    assert "apptainer cannot wrap slurm; it can wrap docker or docker-compose or local or ssh" in one_problem(text)
+    text = deployments("s: {type: sge}", "a: {type: apptainer, wraps: s, config: {image: i}}")
+    assert "apptainer cannot wrap sge; it can wrap docker or docker-compose or local or slurm or ssh" in one_problem(
+        text
+    )
+
+
+def test_a_container_in_a_queue_needs_a_node_that_is_held() -> None:
+    for services in ("{}", "{a: {}}", "{a: {}, b: {pack: {}}}"):
+        text = deployments(
+            f"s: {{type: slurm, config: {{services: {services}}}}}",
+            "a: {type: apptainer, wraps: s, config: {image: i}}",
+        )
+        assert "a.wraps: expected a service of slurm with `pack`" in one_problem(text)
 
 
 @pytest.mark.parametrize(
