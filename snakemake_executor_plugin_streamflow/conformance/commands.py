@@ -70,7 +70,7 @@ class RunsCommands:
         async def check() -> None:
             job = place.job("sleep 0.1", env={"SECRET": secret})
             await place.site.run(job)
-            assert (await place.text(f"grep -rl {secret} .streamflow || :")).strip() == ""
+            assert (await place.text(f"grep -rls {secret} .streamflow || :")).strip() == ""
 
         place.do(check())
 
