@@ -1,8 +1,9 @@
 """A pytest plugin for Snakemake's own tests: what they run with the local executor runs at a site of ours instead.
 
 Loaded with `-p at_sites` by `runner.py`, in a pytest of its own. Environment: STREAMFLOW_SITE, a folder with
-`streamflow.yml`, in which WORKDIR stands for a fresh folder name (empty: the local executor runs everything);
-STREAMFLOW_OUTCOMES, the file that gets a line of JSON for each test.
+`streamflow.yml`, in which WORKDIR stands for a fresh folder (empty: the local executor runs everything);
+STREAMFLOW_FLOATING, not empty when files are to stay at the site; STREAMFLOW_OUTCOMES, the file that gets a line of
+JSON for each test.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,55 +23,113 @@ from typing import Any
 import pytest
 
 SITE = os.environ.get("STREAMFLOW_SITE", "")
+FLOATING = bool(os.environ.get("STREAMFLOW_FLOATING"))
 NOT_RUNS = re.compile(
     r"--executor|--dry-?run|--summary|--dag|--generate|--list|--touch|--unlock|--default-storage|>|snakemake\s+-n\b"
 )
+OPTIONS = (
+    "--default-storage-provider streamflow --default-storage-prefix streamflow:// "
+    "--shared-fs-usage persistence software-deployment sources source-cache software-deployment-cache"
+)
+SITES: dict[str, Path] = {}
+"""Folder of the site of each working directory."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     sys.path.insert(0, os.getcwd())
     import tests.common as common  # Snakemake's
 
-    common.run = at_a_site(common.run)
+    common.run = at_a_site(common)
 
 
-def at_a_site(run: Any) -> Any:
+def at_a_site(common: Any) -> Any:
     """Wrap `tests.common.run`."""
+    run = common.run
 
     @wraps(run)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(path: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("cluster", None), kwargs.pop("cluster_status", None)  # what any cluster executor must do
-        other = {"executor", "conda_create_envs", "conda_list_envs", "archive", "containerize"}
+        other = {"executor", "conda_create_envs", "conda_list_envs", "archive", "containerize", "no_tmpdir"}
+        other |= {"default_storage_provider", "shared_fs_usage"}
         command = kwargs.get("shellcmd") or ""
         if not SITE or other & kwargs.keys() or kwargs.get("sigint_after") or NOT_RUNS.search(command):
-            return run(*args, **kwargs)
-        with companion() as file:
-            if command:
-                more = "" if re.search(r" (-j|--jobs)\b", command) else " --jobs 3"
-                ours = f"snakemake --executor streamflow --streamflow-file {file}{more}"
-                kwargs["shellcmd"] = command.replace("snakemake", ours, 1)
-            else:
-                from snakemake_executor_plugin_streamflow import ExecutorSettings
+            return run(path, *args, **kwargs)
+        if kwargs.get("tmpdir") is None:
+            slug = (Path(path) / kwargs.get("snakefile", "Snakefile")).parent.name
+            with common.prepare_tmpdir(Path(path), name_slug=slug, cleanup=False) as work:
+                kwargs["tmpdir"] = work
+        work = Path(kwargs["tmpdir"])
+        file = companion(work)
+        if command:
+            more = "" if re.search(r" (-j|--jobs)\b", command) else " --jobs 3"
+            ours = f"snakemake --executor streamflow --streamflow-file {file}{more}"
+            if FLOATING:
+                ours += f" {OPTIONS} --storage-streamflow-file {file}"
+            kwargs["shellcmd"] = command.replace("snakemake", ours, 1)
+        else:
+            kwargs |= settings(file)
+            kwargs["nodes"] = kwargs.get("nodes") or 3
+        expected = common.get_expected_files
 
-                kwargs |= {"executor": "streamflow", "executor_settings": ExecutorSettings(file=str(file))}
-                kwargs["nodes"] = kwargs.get("nodes") or 3
-            return run(*args, **kwargs)
+        def brought_home(folder: Any) -> Any:
+            bring_home(work)
+            return expected(folder)
+
+        common.get_expected_files = brought_home
+        try:
+            return run(path, *args, **kwargs)
+        finally:
+            common.get_expected_files = expected
+            if work.exists():
+                bring_home(work)
 
     return wrapped
 
 
-class companion:
-    """A companion file with a fresh site, whose folder is removed afterwards."""
+def companion(work: Path) -> Path:
+    """Return the companion file for a run in a working directory: with a fresh site, but for files that float."""
+    if str(work) not in SITES or not FLOATING:
+        shutil.rmtree(SITES.get(str(work), ""), ignore_errors=True)
+        folder = SITES[str(work)] = Path(tempfile.mkdtemp(prefix="streamflow-workflows-"))
+        (folder / "site").mkdir()
+        text = Path(SITE, "streamflow.yml").read_text().replace("WORKDIR", str(folder / "site"))
+        (folder / "streamflow.yml").write_text(text)
+    return SITES[str(work)] / "streamflow.yml"
 
-    def __enter__(self) -> Path:
-        self.folder = Path(tempfile.mkdtemp(prefix="streamflow-workflows-"))
-        text = Path(SITE, "streamflow.yml").read_text().replace("WORKDIR", str(self.folder / "site"))
-        file = self.folder / "streamflow.yml"
-        file.write_text(text)
-        return file
 
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+def settings(file: Path) -> dict[str, Any]:
+    """Return the arguments of Snakemake's `run` that mean the same as the options of a command."""
+    from snakemake_executor_plugin_streamflow import ExecutorSettings
+
+    chosen: dict[str, Any] = {"executor": "streamflow", "executor_settings": ExecutorSettings(file=str(file))}
+    if FLOATING:
+        from snakemake_interface_common.plugin_registry.plugin import TaggedSettings
+        from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+        from snakemake_storage_plugin_streamflow import StorageProviderSettings
+
+        tagged = TaggedSettings()
+        tagged.register_settings(StorageProviderSettings(file=str(file)))
+        chosen |= {"default_storage_provider": "streamflow", "default_storage_prefix": "streamflow://"}
+        chosen |= {"storage_provider_settings": {"streamflow": tagged}}
+        chosen["shared_fs_usage"] = SharedFSUsage.all() - {
+            SharedFSUsage.INPUT_OUTPUT,
+            SharedFSUsage.STORAGE_LOCAL_COPIES,
+        }
+    return chosen
+
+
+def bring_home(work: Path) -> None:
+    """Put what has stayed at the site into the working directory, where Snakemake's tests look for it."""
+    if not FLOATING or not (work / ".snakemake/streamflow/journal.db").exists():
+        return
+    with sqlite3.connect(work / ".snakemake/streamflow/journal.db") as journal:
+        known = [path for (path,) in journal.execute("SELECT DISTINCT path FROM replicas")]
+    for path in known:
+        here, there = work / path, SITES[str(work)] / "site" / path
+        if not here.exists() and there.exists():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if there.is_dir() else shutil.copy2)(there, here)
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +139,9 @@ def same_environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+    for folder in SITES.values():
+        shutil.rmtree(folder, ignore_errors=True)
+    SITES.clear()
 
 
 @pytest.hookimpl(hookwrapper=True)

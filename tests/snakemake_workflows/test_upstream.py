@@ -14,8 +14,8 @@ from .upstream import LOCAL_SITE, container_site, run, table
 LISTS = yaml.safe_load((Path(__file__).parent / "workflows.yml").read_text())
 
 
-def check(names: list[str], companion: str, listed: dict[str, str]) -> None:
-    outcomes = run([*names, *listed], companion)
+def check(names: list[str], companion: str, listed: dict[str, str], *, floating: bool = False) -> None:
+    outcomes = run([*names, *listed], companion, floating=floating)
     failed = {name: outcomes[name] for name in names if outcomes[name].outcome != "passed"}
     idle = {name: outcomes[name] for name in names if not outcomes[name].jobs}
     passed = {name: outcomes[name] for name in listed if outcomes[name].outcome == "passed"}
@@ -32,3 +32,14 @@ def test_at_a_local_site() -> None:
 @pytest.mark.timeout(900)
 def test_in_containers(docker_engine: DockerEngine, snakemake_image: str) -> None:
     check(LISTS["container"], container_site(docker_engine.address, snakemake_image), {})
+
+
+@pytest.mark.timeout(900)
+def test_floating_at_a_local_site() -> None:
+    check(LISTS["floating"], LOCAL_SITE, LISTS["not_floating"], floating=True)
+
+
+@pytest.mark.timeout(900)
+def test_floating_in_containers(docker_engine: DockerEngine, snakemake_image: str) -> None:
+    site = container_site(docker_engine.address, snakemake_image, keep="WORKDIR")
+    check(LISTS["floating_container"], site, {}, floating=True)

@@ -2,6 +2,7 @@
 
 python -m tests.snakemake_workflows.upstream local          all of them, with the local executor
 python -m tests.snakemake_workflows.upstream site           all of them, at a site of this machine
+python -m tests.snakemake_workflows.upstream floating       the same, with files that stay at the site
 python -m tests.snakemake_workflows.upstream site NAME ...  some of them
 """
 
@@ -37,9 +38,14 @@ deployments:
 """
 
 
-def container_site(engine: str, image: str) -> str:
-    """Return the companion file of a site in a container whose Python has Snakemake, without network."""
+def container_site(engine: str, image: str, keep: str = "") -> str:
+    """Return the companion file of a site in a container whose Python has Snakemake, without network.
+
+    Args:
+        keep: a folder of this machine that has the site's files, also when the container has gone.
+    """
     config = f"image: '{image}', dockerHost: '{engine}', network: [none], python: python3, cores: 100, memory: 64GB"
+    config += f", volume: ['{keep}:/root/work']" if keep else ""
     return (
         'version: v1.0\nbindings:\n  - {rule: "*", target: {deployment: site}}\n'
         f"deployments:\n  site: {{type: docker, workdir: /root/work, config: {{{config}}}}}\n"
@@ -78,7 +84,7 @@ def names() -> list[str]:
     return sorted(set(re.findall(r"^(?:async )?def (test\w+)\(", text, re.MULTILINE)))
 
 
-def run(tests: Iterable[str], companion: str | None, *, at_once: int = 2) -> dict[str, Outcome]:
+def run(tests: Iterable[str], companion: str | None, *, floating: bool = False, at_once: int = 2) -> dict[str, Outcome]:
     """Run tests, at the site that a companion file describes, or with the local executor. Blocks for minutes."""
     wanted = list(tests)
     with tempfile.TemporaryDirectory(prefix="streamflow-upstream-") as folder:
@@ -86,15 +92,15 @@ def run(tests: Iterable[str], companion: str | None, *, at_once: int = 2) -> dic
         (site / "streamflow.yml").write_text(companion or "")
         chunks = [wanted[start : start + CHUNK] for start in range(0, len(wanted), CHUNK)]
         with ThreadPoolExecutor(at_once) as pool:
-            done = list(pool.map(lambda chunk: _run(chunk, site if companion else None), chunks))
+            done = list(pool.map(lambda chunk: _run(chunk, site if companion else None, floating), chunks))
         found = {name: outcome for outcomes in done for name, outcome in outcomes.items()}
         # Some count seconds: what failed beside others gets a second chance, alone.
         for name in [name for name, outcome in found.items() if outcome.outcome == "failed"]:
-            found |= _run([name], site if companion else None)
+            found |= _run([name], site if companion else None, floating)
     return found
 
 
-def _run(tests: Sequence[str], site: Path | None) -> dict[str, Outcome]:
+def _run(tests: Sequence[str], site: Path | None, floating: bool) -> dict[str, Outcome]:
     """Run some tests in one process. One that ends the process, or hangs in it, takes those behind it along."""
     with tempfile.TemporaryDirectory(prefix="streamflow-upstream-") as folder:
         outcomes = Path(folder, "outcomes")
@@ -103,6 +109,7 @@ def _run(tests: Sequence[str], site: Path | None) -> dict[str, Outcome]:
         env |= {
             "PYTHONPATH": f"{HERE}:{HERE.parents[1]}",
             "STREAMFLOW_SITE": str(site or ""),
+            "STREAMFLOW_FLOATING": "yes" if floating else "",
             "STREAMFLOW_OUTCOMES": str(outcomes),
         }
         command = [sys.executable, "-m", "pytest", "-q", "-p", "at_sites", "-p", "no:cacheprovider", "-o", "addopts="]
@@ -119,7 +126,7 @@ def _run(tests: Sequence[str], site: Path | None) -> dict[str, Outcome]:
                 found[name] = Outcome(**value)
     missing = [name for name in tests if name not in found]
     if missing and len(tests) > 1:  # the process has died: each by itself
-        found |= {name: outcome for one in missing for name, outcome in _run([one], site).items()}
+        found |= {name: outcome for one in missing for name, outcome in _run([one], site, floating).items()}
     return {name: found.get(name, Outcome("failed", 0, 0.0, "the test process ended")) for name in tests}
 
 
@@ -150,4 +157,5 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         sys.exit(bool(compare()))
     where, *some = sys.argv[1:]
-    print(table(run(some or names(), LOCAL_SITE if where == "site" else None)))
+    companion = None if where == "local" else LOCAL_SITE
+    print(table(run(some or names(), companion, floating=where == "floating")))
