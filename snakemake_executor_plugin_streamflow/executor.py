@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .jobs import Sources, Task, Translator
     from .journal import TaskRecord
-    from .model import Binding
+    from .model import Binding, Companion, Target
 
 _STOP_S = 6.5
 """Everything is down so many seconds after all jobs have been ended, or a message says what is not."""
@@ -33,7 +33,6 @@ class Executor(RealExecutor):
 
     def __post_init__(self) -> None:
         self._jobs: dict[str, Any] = {}
-        self._makers: tuple[int, dict[str, Any]] = (0, {})
         self._temporary: set[str] = set()
         self._doubtful: set[str] = set()
         self._companion = self._read_companion()
@@ -186,15 +185,16 @@ class Executor(RealExecutor):
     def _started(self) -> tuple[Driver, Translator]:
         if self._driver is None:
             from .driver import Driver
-            from .jobs import NestedCommands, Sources, Translator
+            from .jobs import NestedCommands, Outlook, Sources, Translator
 
             self._engine = engine = self._make_engine()
             self._reports = ThreadPoolExecutor(1, "streamflow-reports")
+            self._outlook = outlook = Outlook(self.workflow, engine.files.canonical)
             self._driver = Driver(
                 engine,
                 done=self._ended,
                 maker=self._maker,
-                later=self._later,
+                later=lambda: outlook.needed_for(outlook.unended()),
                 keep_incomplete=self.workflow.execution_settings.keep_incomplete,
                 rest=None if self._keeps_deployments() else self._rest,
             )
@@ -227,42 +227,18 @@ class Executor(RealExecutor):
         return engine_of(here, companion.path, lambda: Engine(companion, here, log=self.logger, transfer_limit=limit))
 
     def _maker(self, path: str) -> Task | None:
-        """The task of the job that makes a file, whether Snakemake means to run it or not. On the engine's loop."""
-        from .jobs import name_of
-
-        jobs = [*self.dag.jobs]
-        if len(jobs) != self._makers[0]:
-            canonical = self._engine.files.canonical
-            self._makers = len(jobs), {canonical(name_of(f)): job for job in jobs for f in job.output}
-        job = self._makers[1].get(path)
+        """The task of the job that makes a file. On the engine's loop."""
+        job = self._outlook.maker(path)
         return self._translator.task(job, bound=True) if job is not None else None
 
-    def _later(self) -> set[str]:
-        """What jobs that have not ended read, and the final targets. On the engine's loop."""
-        from .jobs import name_of, targets
-
-        dag, canonical = self.dag, self._engine.files.canonical
-        jobs = [job for job in [*dag.jobs] if dag.needrun(job) and not dag.finished(job)]
-        read = [f for job in jobs for f in job.input]
-        return {canonical(name_of(f)) for f in (*read, *targets(dag))}
-
     def _rest(self) -> Rest:
-        """What the run has still to do, without what cannot run because something has failed. On the engine's loop."""
+        """What the run has still to do. On the engine's loop."""
         from .elastic import Rest
-        from .jobs import name_of
 
-        dag, canonical = self.dag, self._engine.files.canonical
-        failed = [job for one in [*self.workflow.scheduler.failed] for job in (one.jobs if one.is_group() else (one,))]
-        hopeless, ahead = set(failed), failed
-        while ahead:  # not by `dag.bfs`: looking up what is not there adds it, under the feet of the main thread
-            found = {after for job in ahead for after in [*(dag.depending.get(job) or ())]} - hopeless
-            hopeless |= found
-            ahead = [*found]
-        jobs = [job for job in [*dag.jobs] if dag.needrun(job) and not dag.finished(job) and job not in hopeless]
-        reads = [f for job in jobs for f in job.input]
+        jobs = self._outlook.possible()
         return Rest(
             frozenset((job.rule.name, str(job.group) if job.group else None) for job in jobs if not job.is_local),
-            frozenset(canonical(name_of(f)) for f in (*reads, *dag.targetfiles, *dag.derived_targetfiles)),
+            self._outlook.needed_for(jobs),
             open_ended=any(job.is_checkpoint for job in jobs),
         )
 
@@ -272,7 +248,7 @@ class Executor(RealExecutor):
     def _settings(self) -> Any:
         return getattr(self, "executor_settings", None) or getattr(self.workflow, "executor_settings", None)
 
-    def _read_companion(self) -> Any:
+    def _read_companion(self) -> Companion:
         from snakemake_interface_common.exceptions import ApiError  # shown without a traceback
 
         from .config import find_companion, read_companion
@@ -319,7 +295,7 @@ class Executor(RealExecutor):
 
         from .jobs import why_not_direct
 
-        needs: dict[Any, dict[str, None]] = {}
+        needs: dict[tuple[Target, ...], dict[str, None]] = {}
         jobs = [job for job in self.dag.needrun_jobs() if not job.is_local and why_not_direct(job)]
         for job in jobs:
             if (binding := self._binding(job)) is not None:

@@ -3,6 +3,7 @@
 from . import cache
 from .names import floats, name_of
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
+from .outlook import Outlook
 from .prepare import check_protected, prepare
 from .sources import Sources
 from .targets import targets
@@ -16,6 +17,7 @@ __all__ = [
     "Ensure",
     "Member",
     "NestedCommands",
+    "Outlook",
     "Output",
     "Sources",
     "Task",
