@@ -20,7 +20,6 @@ from .spell_out import spell_out
 from .undisturbed import undisturbed
 
 STOP_S = 5
-AWAIT = "for q in $p; do wait $q || r=1; done; exit $r"
 
 
 class ApptainerConnector(Connector):

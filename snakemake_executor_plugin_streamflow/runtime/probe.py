@@ -12,8 +12,6 @@ from typing import Any
 
 from ..remote.quote import quote, words
 
-OLDEST = (3, 11)
-
 _TELL = """
 import json, os, platform, sys, sysconfig
 try:
