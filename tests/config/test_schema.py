@@ -1,8 +1,7 @@
-"""The JSON Schema, and the documentation's examples."""
+"""The JSON Schema."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import jsonschema
@@ -10,20 +9,11 @@ import pytest
 import yaml
 
 from snakemake_executor_plugin_streamflow.config import json_schema
-from snakemake_executor_plugin_streamflow.config.foreign import IGNORED_OPTIONS
-from snakemake_executor_plugin_streamflow.config.reader import keys
 from snakemake_executor_plugin_streamflow.config.schema import FILE, text
-from snakemake_executor_plugin_streamflow.model import OPTIONS
 
-from .reading import bindings, deployments, problems, read
+from .reading import bindings, deployments, problems
 
 ROOT = Path(__file__).parents[2]
-GUIDE = (ROOT / "docs" / "companion-file.md").read_text(encoding="utf-8")
-QUEUES = (ROOT / "docs" / "queues.md").read_text(encoding="utf-8")
-KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-HELM = (ROOT / "docs" / "helm.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", GUIDE + QUEUES + KUBERNETES + HELM, re.MULTILINE | re.DOTALL)
-TEXT = GUIDE + KUBERNETES + HELM
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
@@ -34,18 +24,6 @@ def test_the_file_is_current() -> None:
 
 def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
-
-
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_of_the_guide_is_valid(example: str) -> None:
-    VALIDATOR.validate(yaml.safe_load(example))
-    read(example, {"USER": "me", "DB_PASSWORD": "x"})
-
-
-def test_the_guide_names_every_option() -> None:
-    missing = [key.name for cls in OPTIONS.values() for key in keys(cls) if f"`{key.name}`" not in TEXT]
-    missing += [name for names in IGNORED_OPTIONS.values() for name in names if f"`{name}`" not in TEXT]
-    assert missing == []
 
 
 @pytest.mark.parametrize(
