@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
 
 from .config.nearest import did_you_mean
 from .connect.base import Connector, Log
@@ -19,20 +18,18 @@ from .connect.registry import connector_class
 from .errors import CapacityError, ConfigError, DeployError, JobInterrupted, JobLost, NoSpace, SiteError, Unreachable
 from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
+from .returning import Returning, Spawn
 from .site import Site
+from .sweeping import Sweeping
 
 _STRIKES = 3
 """Failures in a row after which a location is set aside."""
 _PAUSE_S = 60.0
 """How long a deployment that could not be brought up is not tried again."""
-_RETURN_S = (15.0, 300.0)
-"""Before what does not answer is asked again: at first, and at most."""
 _LOOK_S = 30.0
 """Between two looks for locations that are new, or have come back."""
 _ANSWER_S = 30.0
 _CLOSE_S = 4.0
-
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Sites:
@@ -72,15 +69,11 @@ class Sites:
         self._failed_at: dict[Target, float] = {}
         self._was_up: set[Target] = set()
         self._aside: set[str] = set()
-        self._awaited: set[object] = set()
         self._told: dict[Target, str] = {}
         self._closed = False
         self.returned: Callable[[], None] = lambda: None
-        self._spare: frozenset[str] | None = None
-        self._done: Mapping[str, Sequence[str]] = {}
-        self._alive: Sequence[str] = ()
-        self._deep = False
-        self._swept: set[str] = set()
+        self._returning = Returning(spawn, lambda: self.returned())
+        self._sweeping = Sweeping(log)
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
@@ -176,20 +169,12 @@ class Sites:
             alive: runs that go on: Snakemake was told not to lock.
             deep: an earlier run has died: look for half-finished transfers.
         """
-        self._spare, self._done, self._alive, self._deep = frozenset(spare), done, alive, deep
-        await asyncio.gather(*map(self._sweep, self._sites.values()))
+        self._sweeping.begin(spare, done, alive=alive, deep=deep)
+        await asyncio.gather(*map(self._sweeping.opened, self._sites.values()))
         for name in {location.partition("/")[0] for location in done}:  # perhaps no job goes there any more
             deployment = self._companion.deployments.get(name)
             if deployment is not None and not connector_class(deployment.type).ephemeral:
                 self._spawn(self.eager(Target(name)))
-
-    async def _sweep(self, site: Site) -> None:
-        name = site.location.name
-        if self._spare is not None and name not in self._swept:
-            self._swept.add(name)
-            ended = await site.sweep(self._spare, self._done.get(name, ()), alive=self._alive, deep=self._deep)
-            if ended:
-                self._log.warning(f"{name}: ended {len(ended)} jobs that an earlier run had left: {', '.join(ended)}")
 
     def strike(self, site: Site, error: SiteError) -> bool:
         """Count a failure that was not the job's own; return whether the location takes no more jobs.
@@ -208,7 +193,7 @@ class Sites:
             self._aside.add(name)
             self._placement.set_aside(name)
             self._log.warning(f"{name} is set aside: {error}")
-            self._await(site, partial(self._answers, site))
+            self._returning.wait_for(site, partial(self._answers, site))
         else:
             return False
         return True
@@ -246,6 +231,7 @@ class Sites:
     async def close(self) -> list[str]:
         """Close all; return a message for whatever may still run."""
         self._closed = True
+        self._returning.close()
         opening = [task for task in self._opening.values() if not task.done()]
         for task in opening:
             task.cancel()
@@ -276,7 +262,7 @@ class Sites:
         return done and task is not None and self._any_up(task.result())
 
     def _is_awaited(self, target: Target) -> bool:
-        return target in self._awaited and not self._is_up(target)
+        return target in self._returning and not self._is_up(target)
 
     def _any_up(self, sites: Iterable[Site]) -> bool:
         names = (site.location.name for site in sites if self._sites.get(site.location.name) is site)
@@ -307,7 +293,7 @@ class Sites:
                 self._told[target] = str(error)
                 self._log.warning(f"deployment {deployment.name} cannot be used: {error}")
             if error.transient:
-                self._await(target, partial(self._opens, target))
+                self._returning.wait_for(target, partial(self._opens, target))
             raise
         if target not in self._was_up and not connector.on_controller:
             self._spawn(self._watch(target))
@@ -341,7 +327,7 @@ class Sites:
         site = await Site.open(
             connector, location, here=self._here, key=self._key, limit=self._limit, log=self._log.warning
         )
-        await self._sweep(site)
+        await self._sweeping.opened(site)
         return site
 
     def _restore(self, site: Site) -> None:
@@ -349,27 +335,6 @@ class Sites:
             self._aside.discard(site.location.name)
             site.strikes = 0
             self._placement.restore(site.location.name)
-
-    # What comes back
-
-    def _await(self, what: object, attempt: Callable[[], Awaitable[bool]]) -> None:
-        """Make an attempt again and again, until it succeeds."""
-        if what not in self._awaited and not self._closed:
-            self._awaited.add(what)
-            self._spawn(self._repeat(what, attempt))
-
-    async def _repeat(self, what: object, attempt: Callable[[], Awaitable[bool]]) -> None:
-        delay, longest = _RETURN_S
-        try:
-            while True:
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, longest)
-                with suppress(SiteError, TimeoutError):
-                    if await attempt():
-                        break
-        finally:
-            self._awaited.discard(what)
-        self.returned()
 
     async def _opens(self, target: Target) -> bool:
         """Whether a deployment that could not be brought up can be now."""
@@ -416,8 +381,7 @@ class Sites:
     async def _close(self, site: Site) -> list[str]:
         try:
             async with asyncio.timeout(_CLOSE_S):
-                if self._spare:  # nobody went on with them
-                    await site.sweep(alive=self._alive)
+                await self._sweeping.closing(site)
                 return await site.close()
         except TimeoutError:
             where = f"{site.facts.workdir}/.streamflow/jobs"

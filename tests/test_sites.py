@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from snakemake_executor_plugin_streamflow import sites
+from snakemake_executor_plugin_streamflow import returning, sites
 from snakemake_executor_plugin_streamflow.connect import ssh
 from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
 from snakemake_executor_plugin_streamflow.engine import Engine
 from snakemake_executor_plugin_streamflow.errors import Unreachable
 from snakemake_executor_plugin_streamflow.model import Companion, Deployment, LocalOptions, SshOptions, Target
 
+from .executor.running import wait_until
 from .servers.ssh import SshHosts, ssh_hosts  # noqa: F401
 
 RUN = "a run"
@@ -31,25 +32,17 @@ def engine_for(tmp_path: Path, *deployments: Deployment) -> Engine:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    monkeypatch.setattr(sites, "_RETURN_S", (0.3, 1.0))
+    monkeypatch.setattr(returning, "_RETURN_S", (0.3, 1.0))
     monkeypatch.setattr(sites, "_LOOK_S", 0.5)
     monkeypatch.setattr(ssh, "PROBE_S", 0.5)
     with caplog.at_level(logging.INFO, RUN):
         yield caplog
 
 
-def until(condition: Callable[[], object], timeout_s: float = 20) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_hosts_that_are_down_are_used_once_they_answer(
-    tmp_path: Path, ssh_hosts: SshHosts, soon: pytest.LogCaptureFixture
-) -> None:
+def lab(ssh_hosts: SshHosts, name: str, *nodes: str) -> Deployment:
+    """Hosts that are given up soon when they do not answer."""
     options = SshOptions(
-        nodes=tuple(ssh_hosts.hosts[:2]),
+        nodes=nodes,
         username="root",
         ssh_key=str(ssh_hosts.key),
         known_hosts=str(ssh_hosts.known_hosts),
@@ -57,7 +50,13 @@ def test_hosts_that_are_down_are_used_once_they_answer(
         connect_timeout=2,
         retries=1,
     )
-    engine = engine_for(tmp_path, Deployment("lab", "ssh", options, workdir=PurePosixPath("/root/work")))
+    return Deployment(name, "ssh", options, workdir=PurePosixPath("/root/work"))
+
+
+def test_hosts_that_are_down_are_used_once_they_answer(
+    tmp_path: Path, ssh_hosts: SshHosts, soon: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_for(tmp_path, lab(ssh_hosts, "lab", *ssh_hosts.hosts[:2]))
     returned: list[float] = []
     engine.sites.returned = lambda: returned.append(time.monotonic())
     try:
@@ -67,7 +66,7 @@ def test_hosts_that_are_down_are_used_once_they_answer(
         time.sleep(1)
         assert not returned
         ssh_hosts.start(2)
-        until(lambda: returned)
+        wait_until(lambda: returned)
         assert len(list(engine.sites)) == 2
         assert sum("left out" in record.message for record in soon.records) == 1, "said once"
         returned.clear()
@@ -79,7 +78,7 @@ def test_hosts_that_are_down_are_used_once_they_answer(
 
         engine.wait(lose())
         assert len(list(engine.sites)) == 1
-        until(lambda: returned)
+        wait_until(lambda: returned)
         assert len(list(engine.sites)) == 2
     finally:
         if 2 not in ssh_hosts._processes:
@@ -90,17 +89,8 @@ def test_hosts_that_are_down_are_used_once_they_answer(
 def test_a_deployment_that_is_down_delays_nobody_and_is_used_once_it_answers(
     tmp_path: Path, ssh_hosts: SshHosts, soon: pytest.LogCaptureFixture
 ) -> None:
-    options = SshOptions(
-        nodes=(ssh_hosts.hosts[0],),
-        username="root",
-        ssh_key=str(ssh_hosts.key),
-        known_hosts=str(ssh_hosts.known_hosts),
-        config_file="/dev/null",
-        connect_timeout=2,
-        retries=1,
-    )
     here = Deployment("near", "local", LocalOptions(), workdir=PurePosixPath(tmp_path / "near"))
-    engine = engine_for(tmp_path, here, Deployment("far", "ssh", options, workdir=PurePosixPath("/root/work")))
+    engine = engine_for(tmp_path, here, lab(ssh_hosts, "far", ssh_hosts.hosts[0]))
     targets = [Target("far"), Target("near")]
     ssh_hosts.stop(1)
     started = False
@@ -111,7 +101,7 @@ def test_a_deployment_that_is_down_delays_nobody_and_is_used_once_it_answers(
         assert time.monotonic() - before < 0.5
         ssh_hosts.start(1)
         started = True
-        until(lambda: any(site.location.deployment == "far" for site in engine.sites))
+        wait_until(lambda: any(site.location.deployment == "far" for site in engine.sites))
         assert sum("far cannot be used" in record.message for record in soon.records) == 1, "said once"
     finally:
         if not started:
@@ -138,7 +128,7 @@ def test_a_location_that_was_set_aside_comes_back(tmp_path: Path, soon: pytest.L
         time.sleep(1)
         assert not returned, "it does not work yet"
         blocked.mkdir()
-        until(lambda: returned)
+        wait_until(lambda: returned)
         assert [record.message for record in soon.records if "two/0" in record.message][-2:] == [
             "two/0 is set aside: it hiccups",
             "two/0 is used again",
