@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import deque
 from collections.abc import Mapping, Sequence
 from struct import Struct
 
 from ..errors import Unreachable
-from .base import Channel
+from .container_channel import ERRORS_B, ContainerChannel
 from .docker_engine import Engine
 from .docker_wire import READ_B, Wire
 from .spell_out import spell_out
@@ -20,10 +19,7 @@ FRAME = Struct(">BxxxI")
 https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach"""
 
 STDERR = 2
-HIGH_WATER_B = 4 * 1024 * 1024
-LOW_WATER_B = 1024 * 1024
 SEND_BUFFER_B = 1024 * 1024
-ERRORS_B = 64 * 1024
 GRACE_S = 5.0
 ENGINE_COMPLAINS = b"OCI runtime exec failed: "
 NOT_FOUND = (b"executable file not found", b"no such file or directory")
@@ -63,66 +59,32 @@ class Frames:
         return b"".join(out), b"".join(err)
 
 
-class DockerChannel(Channel):
-    """A process in a container.
-
-    `kill` closes the connection: the process gets the end of its input and no reader for its output. Docker has no
-    call that signals such a process, so one that does neither read nor write goes on until it ends by itself; shells
-    that read their commands end at once.
-    Output beyond 4 MiB that nobody reads holds the process back.
-    """
+class DockerChannel(ContainerChannel):
+    """A process in a container. Docker has no call that signals one: shells that read their commands end at once."""
 
     def __init__(self, engine: Engine, wire: Wire, exec_id: str, container: str, name: str) -> None:
+        super().__init__(name)
         self._engine = engine
         self._sock = wire.sock
         self._local = wire.address.local
         self._exec_id = exec_id
         self._container = container
-        self._name = name
         self._loop = asyncio.get_running_loop()
         self._frames = Frames()
-        self._out: deque[bytes] = deque()
-        self._buffered_b = 0
         self._first = True
         self._refused = False
         self._paused = False
-        self._errors = bytearray()
-        self._news = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._broken: BaseException | None = None
-        self._result: int | Unreachable | None = None
-        self._judging = asyncio.Lock()
+        self._broken: OSError | None = None
         self._sending = asyncio.Lock()
-        self._stdin_open = True
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_B)
         if rest := wire.detach():
             self._feed(rest)
         if not self._paused:
             self._loop.add_reader(self._sock, self._readable)
 
-    @property
-    def errors(self) -> bytes:
-        return bytes(self._errors)
-
-    async def read(self) -> bytes:
-        while not self._out:
-            if self._ended.is_set():
-                await self._code()
-                return b""
-            self._news.clear()
-            await self._news.wait()
-        data = self._out.popleft()
-        self._buffered_b -= len(data)
-        if self._paused and self._buffered_b < LOW_WATER_B:
-            self._paused = False
-            if not self._ended.is_set():
-                self._loop.add_reader(self._sock, self._readable)
-        return data
-
     async def write(self, data: bytes | memoryview) -> None:
         async with self._sending:
-            if self._ended.is_set() or not self._stdin_open:
-                raise Unreachable(f"{self._name}: the process has ended, or its input was closed")
+            self._check_input()
             try:
                 await self._loop.sock_sendall(self._sock, data)
             except OSError as error:
@@ -135,15 +97,11 @@ class DockerChannel(Channel):
                 with contextlib.suppress(OSError):
                     self._sock.shutdown(socket.SHUT_WR)
 
-    async def wait(self) -> int:
-        await self._ended.wait()
-        return await self._code()
-
-    async def kill(self) -> None:
-        if self._result is None:
-            self._result = Unreachable(f"{self._name}: the channel was closed before the process ended")
-        self._end(None)
-        await self._close()
+    def _go_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self._ended.is_set():
+                self._loop.add_reader(self._sock, self._readable)
 
     def _readable(self) -> None:
         try:
@@ -151,12 +109,12 @@ class DockerChannel(Channel):
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._end(error)
-            return
+            self._broken = error
+            data = b""
         if data:
             self._feed(data)
         else:
-            self._end(None)
+            self._over()
 
     def _feed(self, data: bytes) -> None:
         out, err = self._frames.feed(data)
@@ -167,20 +125,14 @@ class DockerChannel(Channel):
         if err:
             self._errors += err
             del self._errors[:-ERRORS_B]
-        if out:
-            self._out.append(out)
-            self._buffered_b += len(out)
-            self._news.set()
-            if self._buffered_b > HIGH_WATER_B and not self._paused:
-                self._paused = True
-                self._loop.remove_reader(self._sock)
+        if out and self._keep(out) and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._sock)
 
-    def _end(self, error: BaseException | None) -> None:
+    def _over(self) -> None:
         if self._ended.is_set():
             return
-        self._broken = error
-        self._ended.set()
-        self._news.set()
+        super()._over()
         self._loop.remove_reader(self._sock)
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)  # wakes a writer that waits
@@ -189,17 +141,7 @@ class DockerChannel(Channel):
         async with self._sending:  # a descriptor that a writer waits on must not be closed
             self._sock.close()
 
-    async def _code(self) -> int:
-        async with self._judging:
-            if self._result is None:
-                self._result = await self._judge()
-                await self._close()
-        if isinstance(self._result, Unreachable):
-            raise Unreachable(str(self._result))
-        return self._result
-
     async def _judge(self) -> int | Unreachable:
-        """Ask the engine how the process ended: a stream that breaks looks like one that ends."""
         if not self._frames.complete:
             return Unreachable(f"{self._name}: the connection to the Docker engine broke in the middle of the output")
         # An engine on this machine that has sent everything may reset the stream because input is left unread.

@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import shlex
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,15 +21,14 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from ..errors import DeployError, Unreachable
-from .base import Channel
+from .container_channel import ERRORS_B, ContainerChannel
 from .kubernetes_api import Cluster, Refused
 from .kubernetes_manifests import Json
+from .spell_out import undecodable
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 STDIN, STDOUT, STDERR, STATUS, CLOSE = 0, 1, 2, 3, 255
 PIECE_B = 256 * 1024
-HIGH_WATER_B, LOW_WATER_B = 4 * 1024 * 1024, 1024 * 1024
-ERRORS_B = 64 * 1024
 MARK_B = 40
 LINGER_S = 5.0
 NOT_FOUND = ("executable file not found", "no such file or directory")
@@ -67,55 +65,27 @@ class Container:
         return f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}"
 
 
-class ExecChannel(Channel):
-    """A process in a container.
-
-    `kill` closes the connection: the process gets the end of its input and no reader for its output, and what heeds
-    neither goes on until it ends by itself. Output beyond 4 MiB that nobody reads holds the process back.
-    """
+class ExecChannel(ContainerChannel):
+    """A process in a container of a pod."""
 
     def __init__(
         self, socket: ClientConnection, name: str, mark: bytes, lives: Callable[[], Awaitable[bool]], framed: bool
     ) -> None:
+        super().__init__(name)
         self._socket = socket
         self._mark = mark
-        self._name = name
         self._lives = lives
         self._framed = framed
-        self._out: deque[bytes] = deque()
-        self._buffered_b = 0
-        self._errors = bytearray()
         self._status = bytearray()
         self._told: int | None = None
         self._broken = ""
-        self._news, self._room, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._result: int | Unreachable | None = None
-        self._judging = asyncio.Lock()
-        self._stdin_open = True
+        self._room = asyncio.Event()
         self._receiving = asyncio.create_task(self._receive())  # `kill` ends it, and so does the connection's end
-
-    @property
-    def errors(self) -> bytes:
-        return bytes(self._errors)
-
-    async def read(self) -> bytes:
-        while not self._out:
-            if self._ended.is_set():
-                await self._code()
-                return b""
-            self._news.clear()
-            await self._news.wait()
-        data = self._out.popleft()
-        self._buffered_b -= len(data)
-        if self._buffered_b < LOW_WATER_B:
-            self._room.set()
-        return data
 
     async def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         for start in range(0, len(view), PIECE_B):
-            if self._ended.is_set() or not self._stdin_open:
-                raise Unreachable(f"{self._name}: the process has ended, or its input was closed")
+            self._check_input()
             piece = view[start : start + PIECE_B]
             head = b"%d\n" % len(piece) if self._framed else b""
             await self._send(b"".join((bytes((STDIN,)), head, piece)))
@@ -126,13 +96,10 @@ class ExecChannel(Channel):
             with contextlib.suppress(Unreachable):
                 await self._send(bytes((STDIN,)) + b"0\n" if self._framed else bytes((CLOSE, STDIN)))
 
-    async def wait(self) -> int:
-        await self._ended.wait()
-        return await self._code()
+    def _go_on(self) -> None:
+        self._room.set()
 
-    async def kill(self) -> None:
-        if self._result is None:
-            self._result = Unreachable(f"{self._name}: the channel was closed before the process ended")
+    async def _close(self) -> None:
         self._receiving.cancel()
         await asyncio.wait([self._receiving])
         self._socket.transport.abort()
@@ -152,41 +119,28 @@ class ExecChannel(Channel):
         except (ConnectionClosed, TimeoutError) as error:
             self._broken = str(error)
         finally:
-            self._ended.set()
-            self._news.set()
+            self._over()
 
     async def _take(self, stream: int, data: bytes) -> None:
         if stream == STDOUT and data:
-            self._out.append(data)
-            self._buffered_b += len(data)
-            self._news.set()
-            if self._buffered_b > HIGH_WATER_B:
+            if self._keep(data):
                 self._room.clear()
                 await self._room.wait()
         elif stream == STDERR:
             self._errors += data
             if self._told is None and (at := self._errors.find(self._mark, -len(data) - MARK_B)) >= 0:
-                await self._over(at)
+                await self._take_code(at)
             del self._errors[:-ERRORS_B]
         elif stream == STATUS:
             self._status += data
 
-    async def _over(self, at: int) -> None:
+    async def _take_code(self, at: int) -> None:
         """Take the code from the last word of the wrapper, which waits for the end of its input."""
         end = self._errors.find(b"\n", at)
         if end >= 0:
             self._told = int(self._errors[at + len(self._mark) : end])
             del self._errors[at : end + 1]
             await self.close_stdin()
-
-    async def _code(self) -> int:
-        async with self._judging:
-            if self._result is None:
-                self._result = await self._judge()
-                self._socket.transport.abort()
-        if isinstance(self._result, Unreachable):
-            raise Unreachable(str(self._result))
-        return self._result
 
     async def _judge(self) -> int | Unreachable:
         if self._told is not None:
@@ -227,7 +181,7 @@ async def start(
         Unreachable: no cluster, no such container, or it does not run; nothing was started then.
     """
     words, first, mark = list(argv), b"", f"sf-{secrets.token_hex(8)}"
-    if env or len(shlex.join(words)) > REQUEST_B or not all(map(_is_plain, words)):
+    if env or len(shlex.join(words)) > REQUEST_B or any(map(undecodable, words)):
         lines = [f"export {key}={shlex.quote(value)}" for key, value in env.items()]
         first, words = os.fsencode("\n".join([*lines, f"set -- {shlex.join(words)}"])), []
     words = ["sh", "-c", RUN, "sh", mark, str(len(first)), *words]
@@ -286,7 +240,3 @@ async def is_running(cluster: Cluster, container: Container) -> bool:
         one["name"] == container.name and one.get("containerID") == container.id and "running" in one["state"]
         for one in states
     )
-
-
-def _is_plain(word: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in word)

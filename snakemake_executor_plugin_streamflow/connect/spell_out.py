@@ -11,8 +11,8 @@ def spell_out(argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], d
 
     Such names come from `os.fsdecode`; programs written in Go replace them silently.
     """
-    odd = {key: value for key, value in env.items() if _undecodable(value)}
-    if not odd and not any(map(_undecodable, argv)):
+    odd = {key: value for key, value in env.items() if undecodable(value)}
+    if not odd and not any(map(undecodable, argv)):
         return list(argv), dict(env)
     lines = [f"v=$({_printf(value)}); {key}=${{v%x}}; export {key}" for key, value in odd.items()]
     lines += [f'v=$({_printf(argument)}); set -- "$@" "${{v%x}}"' for argument in argv]
@@ -20,7 +20,8 @@ def spell_out(argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], d
     return ["sh", "-c", script, "sh"], {key: value for key, value in env.items() if key not in odd}
 
 
-def _undecodable(text: str) -> bool:
+def undecodable(text: str) -> bool:
+    """Whether a text from `os.fsdecode` holds bytes that are no UTF-8."""
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
