@@ -9,7 +9,8 @@ import time
 
 from ..remote.job import Command
 from ..remote.quote import encode, quote, words
-from .place import NASTY, Place
+from .odd import NASTY
+from .place import Place
 
 NO_PROCESS = (
     'for p in $(cat {0}); do case $(cat /proc/$p/stat 2>/dev/null) in ""|*") Z"*) ;; *) echo "$p lives";; esac; done'

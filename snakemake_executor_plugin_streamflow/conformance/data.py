@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import gc
 import os
 import stat
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,38 +18,9 @@ from ..move.listing import of_item
 from ..move.mover import Mover, copy, fan_out
 from ..move.store import Store
 from ..remote.quote import decode
+from .odd import NAMES
 from .place import Place
-
-NAMES = [
-    b"a b",
-    b"'",
-    b'"q"',
-    b"$HOME",
-    b"`id`",
-    b"a;b",
-    b"*",
-    b"?",
-    b"[a]",
-    b"new\nline",
-    b"end\n",
-    b"\nstart",
-    b"\n",
-    b"-n",
-    b"--",
-    b"back\\slash",
-    b"\\",
-    b"{{x}}",
-    b"#",
-    b"~",
-    b" ",
-    b"%s",
-    "ünï→🧬".encode(),
-    b"\xff\xfe not utf-8",
-    b"\t\r\x01",
-    b"x" * 255,
-    b"...",
-    b".hidden",
-]
+from .watch import Watch
 
 Tree = dict[str, tuple[Any, ...]]
 
@@ -426,33 +393,3 @@ ln -s aim link; mkdir aims; ln -s aims links; touch aims/x"""
             assert watch.held_s < 0.2
 
         place.do(check())
-
-
-class Watch:
-    """Watches the memory of this process and how long its loop is held."""
-
-    def __init__(self) -> None:
-        self.growth_b = 0
-        self.held_s = 0.0
-
-    async def __aenter__(self) -> None:
-        gc.collect()
-        with contextlib.suppress(AttributeError):  # glibc: what tests before this one have freed must not hide anything
-            ctypes.CDLL(None).malloc_trim(0)
-        self._start_b = _resident_b()
-        self._task = asyncio.create_task(self._look())
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-
-    async def _look(self) -> None:
-        while True:
-            # The time of the thread itself: on a busy machine, waiting for a processor holds nobody up.
-            before, used = time.monotonic(), time.thread_time()
-            await asyncio.sleep(0.02)
-            self.held_s = max(self.held_s, min(time.monotonic() - before - 0.02, time.thread_time() - used))
-            self.growth_b = max(self.growth_b, _resident_b() - self._start_b)
-
-
-def _resident_b() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

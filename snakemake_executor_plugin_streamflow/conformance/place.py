@@ -21,37 +21,6 @@ from ..site import Site
 
 T = TypeVar("T")
 
-NASTY = [
-    "",
-    " ",
-    "a b ",
-    "'",
-    '"',
-    "$HOME",
-    "${x}",
-    "$(id)",
-    "`id`",
-    "\\",
-    "\\\\'\\n",
-    "\n",
-    "a\nb\n",
-    "\t",
-    "*",
-    "-n",
-    "--",
-    "!x",
-    "ünï→🧬",
-    "\udcff\udc80x",
-    "{{x}}",
-    "#",
-    "~",
-    "%s",
-    "\x01\x7f\x1b\r",
-    "=a",
-    "x" * 5000,
-]
-"""Words that a shell must not touch; lone surrogates are bytes that are no UTF-8."""
-
 
 class Watched(Connector):
     """Opens channels through another connector and keeps them.

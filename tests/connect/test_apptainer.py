@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import shutil
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.conformance.odd import NASTY
 from snakemake_executor_plugin_streamflow.connect.apptainer import ApptainerConnector, SingularityConnector
 from snakemake_executor_plugin_streamflow.connect.apptainer_words import Program, flags, mounts
 from snakemake_executor_plugin_streamflow.connect.lifecycle import Lifecycle
@@ -22,7 +24,7 @@ from ..conformance.test_ssh import lab
 from ..servers.apptainer import apptainer_image, instances  # noqa: F401 - fixture
 from ..servers.docker import DockerEngine, busybox_image, docker_engine  # noqa: F401 - fixtures
 from ..servers.ssh import SshHosts
-from .test_docker import ALPHABET, run
+from .test_docker import run
 
 LOG = logging.getLogger(__name__)
 PROGRAM = Program("/bin/apptainer", "APPTAINERENV_", True, "/home/me", "/data/run")
@@ -58,10 +60,10 @@ def test_instances_are_locations_whose_arguments_environment_and_bytes_are_exact
         found = await connector.locations(None)
         assert [one.name for one in found] == ["box/1", "box/2"]
         assert {(one.filesystem, str(one.workdir)) for one in found} == {("box", f"{tmp_path}/wörk dir")}
-        done = await run(connector, found[1], ["printf", "%s\\0", *ALPHABET])
-        assert done.stdout == b"".join(word.encode() + b"\0" for word in ALPHABET)
-        done = await run(connector, found[0], ["sh", "-c", 'printf "%s|%s" "$V" "$OWN"'], env={"V": "".join(ALPHABET)})
-        assert done.stdout == "".join([*ALPHABET, "|$x"]).encode()
+        done = await run(connector, found[1], ["printf", "%s\\0", *NASTY])
+        assert done.stdout == b"".join(os.fsencode(word) + b"\0" for word in NASTY)
+        done = await run(connector, found[0], ["sh", "-c", 'printf "%s|%s" "$V" "$OWN"'], env={"V": "".join(NASTY)})
+        assert done.stdout == os.fsencode("".join([*NASTY, "|$x"]))
         data = bytes(range(256)) * 5000
         done = await run(
             connector, found[0], ["sh", "-c", 'cat >"$1"/x; cat "$1"/x; exit 7', "sh", str(found[0].workdir)], data

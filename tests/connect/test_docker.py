@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
+from snakemake_executor_plugin_streamflow.conformance.odd import NASTY
 from snakemake_executor_plugin_streamflow.connect.base import Channel, Connector, Inner
 from snakemake_executor_plugin_streamflow.connect.docker import DockerConnector
 from snakemake_executor_plugin_streamflow.connect.docker_channel import Frames
@@ -34,25 +35,6 @@ from snakemake_executor_plugin_streamflow.model import (
 from ..servers.docker import DockerEngine, busybox_image, debian_image, docker_engine  # noqa: F401 - fixtures
 
 LOG = logging.getLogger(__name__)
-ALPHABET = [
-    "",
-    " ",
-    "a b",
-    "'",
-    '"',
-    "$HOME",
-    "`id`",
-    "\\",
-    "\\n",
-    "line\nline\n",
-    "ü→😀",
-    "*",
-    "-n",
-    "{{x}}",
-    "$(id)",
-    "\t",
-    ";",
-]
 NAME = "box"
 MADE: list[str] = []
 """The run of every connector that `make` made."""
@@ -195,8 +177,8 @@ class TestProcess:
         assert box.run(["sh", "-c", "cat >&2"], data).stderr == data
 
     def test_arguments_arrive_byte_equal(self, box: Box) -> None:
-        done = box.run(["sh", "-c", 'printf "%s\\0" "$@"', "sh", *ALPHABET])
-        assert done.stdout.decode().split("\0")[:-1] == ALPHABET
+        done = box.run(["sh", "-c", 'printf "%s\\0" "$@"', "sh", *NASTY])
+        assert done.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in NASTY]
 
     def test_undecodable_arguments_arrive_byte_equal(self, box: Box) -> None:
         arguments = [os.fsdecode(b"\xff\xfe"), "x\n", os.fsdecode(b"a'\xc3\n\n")]
@@ -206,11 +188,11 @@ class TestProcess:
         assert odd.stdout == b"\xff\n"
 
     def test_environment_arrives_byte_equal(self, box: Box) -> None:
-        wanted = {f"V{index}": value for index, value in enumerate(ALPHABET)}
+        wanted = {f"V{index}": value for index, value in enumerate(NASTY)}
         done = box.run(
             ["sh", "-c", 'for n in "$@"; do eval "printf \'%s\\0\' \\"\\$$n\\""; done', "sh", *wanted], env=wanted
         )
-        assert done.stdout.decode().split("\0")[:-1] == ALPHABET
+        assert done.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in NASTY]
 
     def test_ten_megabytes_of_output_arrive(self, box: Box) -> None:
         assert box.run(["head", "-c", "10000000", "/dev/zero"]).stdout == bytes(10_000_000)

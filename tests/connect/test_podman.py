@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from docker import DockerClient
 
+from snakemake_executor_plugin_streamflow.conformance.odd import NASTY
 from snakemake_executor_plugin_streamflow.connect.podman import PodmanConnector
 from snakemake_executor_plugin_streamflow.model import Deployment, DockerOptions
 
 from ..servers.docker import busybox_tree
-from .test_docker import ALPHABET, run
+from .test_docker import run
 
 LOG = logging.getLogger(__name__)
 IMAGE = "localhost/busybox:1"
@@ -74,8 +75,8 @@ def test_containers_of_podman_are_locations(podman: str, monkeypatch: pytest.Mon
             found = await connector.locations(None)
             assert [one.name for one in found] == ["pod/1", "pod/2"]
             text = 'printf %s "$V"; cat; echo e >&2; exit 7'
-            done = await run(connector, found[1], ["sh", "-c", text], b"\0\xff", {"V": "".join(ALPHABET)})
-            assert (done.code, done.stdout, done.stderr) == (7, "".join(ALPHABET).encode() + b"\0\xff", b"e\n")
+            done = await run(connector, found[1], ["sh", "-c", text], b"\0\xff", {"V": "".join(NASTY)})
+            assert (done.code, done.stdout, done.stderr) == (7, os.fsencode("".join(NASTY)) + b"\0\xff", b"e\n")
             data = bytes(range(256)) * 40000
             assert (await run(connector, found[0], ["cat"], data)).stdout == data
         finally:

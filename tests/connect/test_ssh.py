@@ -16,7 +16,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from snakemake_executor_plugin_streamflow.conformance.data import Watch
+from snakemake_executor_plugin_streamflow.conformance.odd import NASTY
+from snakemake_executor_plugin_streamflow.conformance.watch import Watch
 from snakemake_executor_plugin_streamflow.connect.base import Channel, Connector
 from snakemake_executor_plugin_streamflow.connect.registry import connector_class
 from snakemake_executor_plugin_streamflow.connect.ssh import SshConnector
@@ -28,33 +29,6 @@ from tests.servers import ssh as servers
 from tests.servers.ssh import SshHosts
 
 ssh_hosts = servers.ssh_hosts
-
-NASTY = [
-    "",
-    " ",
-    "a b",
-    "'",
-    '"',
-    "$HOME",
-    "`id`",
-    "\\",
-    "\\\\'\\",
-    "\n",
-    "a\nb\n",
-    "\t",
-    "*",
-    "-n",
-    "!x",
-    "ünï→🧬",
-    "\udcff\udc80x",
-    "{{x}}",
-    "#",
-    "~",
-    "\x01\x7f\x1b",
-    "\udc81\udc82\udc88",
-    "=a",
-    "x" * 5000,
-]
 
 
 class Log:
