@@ -43,11 +43,16 @@ _lock = threading.Lock()
 
 
 def engine_of(here: Path, companion: Path, make: Callable[[], Engine]) -> Engine:
-    """Return the engine of this process for a working directory; the executor and the storage plugin share it."""
+    """Return the engine of this process for a working directory; the executor and the storage plugin share it.
+
+    A process may run a workflow more than once: what a run has taken down answers its last questions, and serves no other.
+    """
     key = (os.getpid(), here, companion.resolve())
     with _lock:
         found = _engines.get(key)
-        if found is None or found.stopped:
+        if found is None or found.down:
+            if found is not None:
+                found.stop()
             found = _engines[key] = make()
             found.launch()
             # `atexit` proper comes after the end of the thread pools, which closing some connections needs.
@@ -69,7 +74,7 @@ class Engine:
         self.companion = replace(companion, deployments={**companion.deployments, HERE: in_place})
         self.here = here
         self.log = log
-        self.stopped = False
+        self.down = self.stopped = False
         self.loop = asyncio.new_event_loop()
         self.ledger = Ledger()
         self.placement = Placement(self.ledger)
@@ -119,6 +124,7 @@ class Engine:
 
     def take_down(self, *, keep: bool = False, timeout_s: float = _CLOSE_S) -> list[str]:
         """Close all connections and take down what was brought up; return what is left, and what removes it."""
+        self.down = True
         if not self._thread.is_alive():
             return []
         try:
