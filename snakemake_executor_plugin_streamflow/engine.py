@@ -45,7 +45,8 @@ _lock = threading.Lock()
 def engine_of(here: Path, companion: Path, make: Callable[[], Engine]) -> Engine:
     """Return the engine of this process for a working directory; the executor and the storage plugin share it.
 
-    A process may run a workflow more than once: what a run has taken down answers its last questions, and serves no other.
+    A process may run a workflow more than once: what a run has taken down answers its last questions, and serves no
+    other.
     """
     key = (os.getpid(), here, companion.resolve())
     with _lock:

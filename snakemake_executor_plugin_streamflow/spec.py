@@ -38,22 +38,20 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
         commands.append(Command(_backup(site, task, updated), "sh"))
     for member in task.members:
         tmpdir = member.tmpdir or site.facts.tmpdir
-        command = member.render(path_of, tmpdir)
-        if command is None:
-            continue
-        own = {
-            f"{name}_NUM_THREADS" if name != "VECLIB" else "VECLIB_MAXIMUM_THREADS": str(member.threads)
-            for name in _THREADS
-        }
-        own |= {name: tmpdir for name in ("TMPDIR", "TMP", "TEMPDIR", "TEMP")}
-        commands.append(replace(command, env=own, name=member.name if len(task.members) > 1 else ""))
+        if (command := member.render(path_of, tmpdir)) is not None:
+            own = {
+                f"{name}_NUM_THREADS" if name != "VECLIB" else "VECLIB_MAXIMUM_THREADS": str(member.threads)
+                for name in _THREADS
+            }
+            own |= {name: tmpdir for name in ("TMPDIR", "TMP", "TEMPDIR", "TEMP")}
+            commands.append(replace(command, env=own, name=member.name if len(task.members) > 1 else ""))
         touched = [
             f"{path_of(o.path)}{'/.snakemake_timestamp' if o.directory else ''}" for o in member.outputs if o.touch
         ]
         if touched and (task.floating or len(task.members) > 1):
             folders = [path_of(o.path) for o in member.outputs if o.touch and o.directory]
             made = f"mkdir -p -- {words(folders)} && " if folders else ""
-            commands.append(replace(command, text=f"{made}touch -- {words(touched)}", env={}))
+            commands.append(Command(f"{made}touch -- {words(touched)}", "sh"))
         if member.removes:
             commands.append(Command(f"rm -rf -- {words(map(path_of, member.removes))}", "sh"))
     parents = sorted({str(PurePosixPath(place).parent) for place in places} - {"."})
