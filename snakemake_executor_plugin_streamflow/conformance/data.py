@@ -374,6 +374,17 @@ ln -s aim link; mkdir aims; ln -s aims links; touch aims/x"""
 
         place.do(check())
 
+    def test_a_folder_has_more_names_than_fit_in_one_command(self, place: Place) -> None:
+        async def check() -> None:
+            a, b, c = place.fresh(), place.fresh(), place.fresh()
+            for number in range(600):
+                place.local(f"{a}/{number:080}").write_bytes(str(number).encode())
+            await carry(place.here, a, place.there, b)
+            await carry(place.there, b, place.here, c)
+            assert tree(place.local(a)) == tree(place.local(c))
+
+        place.do(check())
+
     def test_a_large_file_needs_little_memory_and_never_holds_the_loop(self, place: Place) -> None:
         async def check() -> None:
             a, b, c = place.fresh(), place.fresh(), place.fresh()

@@ -10,7 +10,8 @@ from ..remote.quote import encode, quote, words
 from .entry import Entry, Item, join
 from .store import Contents
 
-_SUMS = r"""xargs -0 sha1sum <"$n" | LC_ALL=C sed -n 's/^\\\{0,1\}\([0-9a-f]\{40\}\)  .*/\1/p'"""
+# `cat`: a command that busybox's xargs runs may, when it ends, move the position of an input that is a file.
+_SUMS = r"""cat "$n" | xargs -0 sha1sum | LC_ALL=C sed -n 's/^\\\{0,1\}\([0-9a-f]\{40\}\)  .*/\1/p'"""
 
 
 def stage_names(items: Sequence[Item]) -> list[str]:

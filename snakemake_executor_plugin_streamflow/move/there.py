@@ -89,7 +89,7 @@ class There(Store):
             tmp = f"{self.workdir}/.streamflow/in/list-{secrets.token_hex(6)}"
             done = await self.ask(
                 f"""n={quote(tmp)}; trap 'rm -f "$n"' EXIT
-cd {quote(self.path(source))} && find . -print0 >"$n" && pwd -P && xargs -0 stat -c '%f %s %Y' <"$n" || exit 1
+cd {quote(self.path(source))} && find . -print0 >"$n" && pwd -P && cat "$n" | xargs -0 stat -c '%f %s %Y' || exit 1
 printf -- '--\\n'; cat "$n"; printf -- '\\0--\\0'
 find . -type l -print0 | xargs -0 -n 1 sh -c '[ $# = 1 ] || exit 0
 printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/null || echo; printf "\\0"' sh"""
