@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ..errors import Differs, TransferError
 
+_STRANGE = frozenset(("", ".", ".."))
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -87,8 +89,8 @@ def checked(item: Item, where: str) -> Item:
             raise TransferError(f"{where}: refused {item.source}: the name {entry.name!r} is there twice")
         seen.add(entry.name)
         parts = entry.name.split("/")
-        below_link = any("/".join(parts[:n]) in links for n in range(1, len(parts)))
-        if entry.name and (entry.name.startswith("/") or below_link or any(p in ("", ".", "..") for p in parts)):
+        below_link = bool(links) and any("/".join(parts[:n]) in links for n in range(1, len(parts)))
+        if entry.name and (below_link or not _STRANGE.isdisjoint(parts)):
             raise TransferError(f"{where}: refused the name {entry.name!r} in {item.source}: it leads outside")
         if entry.kind == "l":
             links.add(entry.name)

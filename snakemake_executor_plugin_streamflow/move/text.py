@@ -38,6 +38,13 @@ def contents(names: Sequence[str]) -> str:
     return "\n".join(_batched("cat --", names))
 
 
+def small_contents(names: Sequence[str]) -> str:
+    """As `contents`, for many small files: GNU `cat` makes a buffer of 128 KiB for each, `tail` does not."""
+    each = """if tail -q -c +1 -- /dev/null 2>/dev/null; then each() { tail -q -c +1 -- "$@"; }
+else each() { cat -- "$@"; }; fi"""
+    return "\n".join([each, *_batched("each", names)])
+
+
 def digests(names: Sequence[str]) -> str:
     """Text that prints a digest of each file; `found_digests` reads it."""
     return "\n".join(_batched("sha1sum --", names))
@@ -64,11 +71,11 @@ def reading(names: Sequence[str], total: int) -> str:
         return ":"
     if total <= SMALL_B:
         return f"{contents(names)}\n{digests(names)}"
-    gather = " | dd ibs=65536 obs=262144 2>/dev/null" if total < len(names) << 18 else ""
+    small = total < len(names) << 18
+    give = f"{{ {small_contents(names)}\n}} | dd ibs=65536 obs=262144 2>/dev/null" if small else contents(names)
     return f"""t=$(mktemp) || exit 1; trap 'rm -f "$t"' EXIT
 {{ {digests(names)}
-}} >"$t" & {{ {contents(names)}
-}}{gather}
+}} >"$t" & {give}
 wait; cat "$t" """
 
 
