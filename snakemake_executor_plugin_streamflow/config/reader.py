@@ -176,7 +176,7 @@ class Reader:
                 value = self.value(child, key.hint, key.meta)
             if value is BAD:
                 wrong.add(key.field.name)
-            elif key.meta.get("required") and (value is None or value == ()):
+            elif key.meta.get("required") and (value is None or value in ((), {})):
                 place = child.place if child else node.key_place(key.name)
                 node.document.problem(place, f"expected {describe(key.hint, key.meta)}, got nothing")
                 wrong.add(key.field.name)

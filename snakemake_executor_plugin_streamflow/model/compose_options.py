@@ -12,7 +12,9 @@ from .machine import Machine, option
 class ComposeOptions(Machine):
     """The services of a Compose project; each container is a location."""
 
-    files: tuple[str, ...] = option("Compose files, later ones on top of earlier ones", required=True, path=True)
+    files: tuple[str, ...] = option(
+        "Compose files, later ones on top of earlier ones", required=True, path=True, read=True
+    )
     project_name: str | None = option("name of the project (default: one of its own for each run)")
     project_directory: str | None = option(
         "what relative paths in the files are relative to (default: the first file's folder)", path=True
@@ -20,7 +22,7 @@ class ComposeOptions(Machine):
     docker_host: str | None = option("engine's address (default: DOCKER_HOST, then the usual socket)", alias="host")
     profiles: tuple[str, ...] = option("profiles to bring up", ())
     scale: Mapping[str, int] = option("SERVICE: number of containers", {})
-    env_file: tuple[str, ...] = option("files with variables of the Compose files", (), path=True)
+    env_file: tuple[str, ...] = option("files with variables of the Compose files", (), path=True, read=True)
     pull: str | None = option(
         "'missing', 'always' or 'never' (default: what the files say)", choices=("missing", "always", "never")
     )

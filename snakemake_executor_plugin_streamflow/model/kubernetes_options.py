@@ -12,7 +12,7 @@ from .machine import Machine, option
 class ClusterOptions(Machine):
     """Which cluster, and how long to wait for it."""
 
-    kubeconfig: str | None = option("kubeconfig file (default: KUBECONFIG, then ~/.kube/config)", path=True)
+    kubeconfig: str | None = option("kubeconfig file (default: KUBECONFIG, then ~/.kube/config)", path=True, read=True)
     kube_context: str | None = option("context of the kubeconfig file (default: its current one)")
     in_cluster: bool = option("use the service account of the pod that Snakemake runs in", False)
     namespace: str | None = option("namespace (default: the context's, then 'default')")
@@ -29,7 +29,11 @@ class KubernetesOptions(ClusterOptions):
     """Pods of manifests; each container of a pod is a location."""
 
     files: tuple[str, ...] = option(
-        "manifests, in the order in which they are applied; of several documents each", (), path=True, one=True
+        "manifests, in the order in which they are applied; of several documents each",
+        (),
+        path=True,
+        one=True,
+        read=True,
     )
     kustomize: str | None = option("folder with a kustomization.yaml; needs kubectl on this machine", path=True)
     selector: str | None = option("label selector of existing pods, for `external: true` without files")
@@ -40,7 +44,7 @@ class JobService:
     """Jobs of one size."""
 
     image: str | None = option("image to run (default: the template's)")
-    template: str | None = option("manifest of a batch/v1 Job that everything else is taken from", path=True)
+    template: str | None = option("manifest of a batch/v1 Job that everything else is taken from", path=True, read=True)
     count: int = option("how many Jobs", 1, minimum=1)
     cores: float | None = option("cores of each Job, requested and limited", above=0)
     memory: int | None = option("memory of each Job, requested and limited", size=True, minimum=1)

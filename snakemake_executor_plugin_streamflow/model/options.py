@@ -65,7 +65,7 @@ class SshOptions(Machine):
         "'known' (default), 'accept-new': remember unknown hosts, or 'any'", "known", choices=HOST_KEYS
     )
     known_hosts: str | None = option("known hosts file (default: ~/.ssh/known_hosts)", path=True)
-    config_file: str | None = option("ssh configuration file (default: ~/.ssh/config)", path=True)
+    config_file: str | None = option("ssh configuration file (default: ~/.ssh/config)", path=True, read=True)
     tunnel: str | SshHop | None = option("host to go through (jump host)")
     data_transfer_connection: str | SshHop | None = option("accepted for StreamFlow files; bytes use the same host")
     connect_timeout: int = option("seconds to wait for a connection", 30, minimum=1)

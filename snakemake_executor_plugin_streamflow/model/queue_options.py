@@ -26,7 +26,9 @@ class Pack:
 class QueueService:
     """One way to submit jobs: a partition or queue, and what else they ask for."""
 
-    file: str | None = option("template of a batch script, with {{streamflow_command}}", path=True, flag=None)
+    file: str | None = option(
+        "template of a batch script, with {{streamflow_command}}", path=True, read=True, flag=None
+    )
     extra: str | None = option("text that is added to the submit command as it is", flag=None)
 
 
@@ -233,7 +235,7 @@ class QueueOptions(Machine):
 
     max_concurrent_jobs: int = option("jobs in the queue at once", 1000, minimum=1)
     polling_interval: int = option("longest time between two status calls, in seconds", 5, minimum=1)
-    file: str | None = option("template of a batch script, for services without one", path=True)
+    file: str | None = option("template of a batch script, for services without one", path=True, read=True)
     transfer_buffer_size: int = option("accepted for StreamFlow files; not used", 65536)
 
 

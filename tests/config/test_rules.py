@@ -103,3 +103,21 @@ def test_files_that_bound_deployments_read_must_be_there(tmp_path: Path) -> None
         f"got the directory {tmp_path}/folder",
     ]
     assert len(check_files(read_companion(file, {}), {"a", "b"}, ())) == 3
+
+
+def test_files_that_a_deployment_is_brought_up_from_are_looked_at_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "streamflow.yml"
+    configs = {
+        "docker-compose": "{files: [gone], envFile: [gone]}",
+        "kubernetes": "{files: [gone], kubeconfig: gone}",
+        "kubernetes-job": "{services: {s: {template: gone}}}",
+        "slurm": "{file: gone, services: {s: {file: gone}}}",
+        "ssh": "{nodes: [h], configFile: gone}",
+    }
+    targets = ", ".join(f"{{deployment: {name}}}" for name in configs)
+    lines = [f"  {name}: {{type: {name}, config: {config}}}" for name, config in configs.items()]
+    text = f"version: v1.0\nbindings: [{{rule: a, target: [{targets}]}}]\ndeployments:\n"
+    file.write_text(text + "\n".join(lines))
+    found = check_files(read_companion(file, {}), {"a"}, ())
+    assert len(found) == sum(config.count("gone") for config in configs.values())
+    assert all(f"got {tmp_path}/gone: No such file" in line for line in found)
