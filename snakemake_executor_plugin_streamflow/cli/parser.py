@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     rm.add_argument("--at", metavar="FILESYSTEM", help="only there; `controller` is the working directory itself")
     rm.add_argument("--yes", action="store_true", help="do not ask")
 
-    verify = _add(data_commands, "verify", "verify:verify", "look at every replica: is it there, and unchanged?")
+    verify = _add(data_commands, "verify", "verify:verify", "look at every replica: whether it is there, and unchanged")
     verify.add_argument("paths", nargs="*", metavar="PATH", help=f"{pattern}; default: all")
     verify.add_argument("--quick", action="store_true", help="sizes and times alone: no file is read")
     verify.add_argument("--repair", action="store_true", help="forget replicas that are gone or changed")
