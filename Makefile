@@ -104,7 +104,7 @@ demo:
 	printf '\nResults:\n'
 	printf '  %s\n' "$$PWD/results/variants.tsv" "$$PWD/results/variants.svg"
 	printf '\nThe first variants:\n'
-	sed -n 1,6p results/variants.tsv | expand -t 16
+	sed -n 1,6p results/variants.tsv | cut -f 1-6 | expand -t 12
 
 # .venv with all that the checks need
 define checks_venv

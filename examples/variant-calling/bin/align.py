@@ -1,6 +1,5 @@
-"""Align single-end reads with minimap2: align.py SAMPLE REFERENCE READS OUTPUT.
+"""Align pairs of reads, one after the other in one file, with minimap2: align.py SAMPLE REFERENCE READS OUTPUT.
 
-The reads are 35 bases long, so seeds and thresholds are smaller than those of minimap2's short-read preset.
 The @PG line is left out: it holds a command line, and results should not depend on where they were made.
 """
 
@@ -11,7 +10,7 @@ import pyminimap2
 
 sample, reference, reads, output = sys.argv[1:]
 group = rf"@RG\tID:{sample}\tSM:{sample}\tPL:ILLUMINA"
-options = ["-a", "-x", "sr", "-k", "13", "-w", "3", "-m", "15", "-s", "20", "-t", "1", "-R", group]
+options = ["-a", "-x", "sr", "-t", "1", "-R", group]
 sam, log = pyminimap2.main([*options, reference, reads])
 lines = [line for line in sam.splitlines(keepends=True) if not line.startswith("@PG\t")]
 flags = [int(line.split("\t")[1]) for line in lines if not line.startswith("@")]

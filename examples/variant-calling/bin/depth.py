@@ -1,11 +1,11 @@
-"""Write the mean depth of windows of 200 bases: depth.py BAM OUTPUT (columns: start, depth)."""
+"""Write the mean depth of windows of 50 bases: depth.py BAM OUTPUT (columns: start, depth)."""
 
 import sys
 from pathlib import Path
 
 import pysam
 
-WINDOW = 200
+WINDOW = 50
 
 bam, output = sys.argv[1:]
 depths = [int(line.split("\t")[2]) for line in pysam.depth("-a", bam).splitlines()]

@@ -16,7 +16,7 @@ def rows(path):
 output, table, *depth_files = sys.argv[1:]
 variants = rows(table)
 depths = {Path(name).stem: [(int(r["start"]), float(r["depth"])) for r in rows(name)] for name in depth_files}
-end = max(start for points in depths.values() for start, _ in points) + 200
+end = max(start for points in depths.values() for start, _ in points) + 50
 highest = max(depth for points in depths.values() for _, depth in points)
 height = TOP + len(depths) * (PANEL + GAP) + 30
 
@@ -29,7 +29,7 @@ svg = [
     f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
     f'viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12" fill="{INK}">',
     f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-    f'<text x="{LEFT}" y="22" font-size="15">Phage lambda: read depth and variants</text>',
+    f'<text x="{LEFT}" y="22" font-size="15">Papillomavirus 18: read depth and variants</text>',
     f'<circle cx="{WIDTH - 210}" cy="18" r="4" fill="{SNV}"/><text x="{WIDTH - 200}" y="22">SNV</text>',
     f'<circle cx="{WIDTH - 150}" cy="18" r="4" fill="{INDEL}"/>',
     f'<text x="{WIDTH - 140}" y="22">insertion or deletion</text>',
@@ -50,7 +50,7 @@ for number, (sample, points) in enumerate(depths.items()):
         at = x(int(variant["position"]))
         svg.append(f'<line x1="{at}" x2="{at}" y1="{base}" y2="{top:.1f}" stroke="{colour}" stroke-width="0.8"/>')
         svg.append(f'<circle cx="{at}" cy="{top:.1f}" r="3" fill="{colour}"/>')
-for position in range(0, end, 10_000):
+for position in range(0, end, 1_000):
     svg.append(f'<text x="{x(position)}" y="{height - 24}" text-anchor="middle">{position:,}</text>')
 svg.append(f'<text x="{LEFT}" y="{height - 6}">Filled: depth. Pins: share of the reads that carry the variant.</text>')
 svg.append("</svg>")
