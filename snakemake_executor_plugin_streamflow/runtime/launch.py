@@ -6,17 +6,17 @@ answers with the exit code. It refuses what it cannot do exactly as a fresh proc
 the job is ended; when the warm one does, the job has failed.
 """
 
+# Every job waits for these imports: `socket` loads `enum`, and takes longer than all the others and Python itself.
+import _socket
 import fcntl
 import hashlib
-import json
+import marshal
 import os
 import resource
-import socket
-import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-_SHAPING = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "HOME", "USER", "TZ")
+_SHAPING = ("PYTHON", "SNAKEMAKE", "LD_", "LC_", "LANG", "MALLOC_", "HOME", "USER", "TZ")
 """Variables that begin so have an effect when a process starts: a warm one must have been started with the same."""
 
 
@@ -35,26 +35,27 @@ def nature() -> str:
 def ask(name: str) -> int | None:
     """Have the warm process run Snakemake; return its exit code, or None when it does not, or is not there."""
     here = os.getcwd()
-    with socket.socket(socket.AF_UNIX) as channel:
-        os.chdir(HERE)  # the whole path may be longer than the 108 bytes that a socket's address can have
-        try:
-            channel.connect(name)
-        except OSError:
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    os.chdir(HERE)  # the whole path may be longer than the 108 bytes that a socket's address can have
+    try:
+        channel.connect(name)
+    except OSError:
+        return None
+    finally:
+        os.chdir(here)
+    umask = os.umask(0o77)
+    os.umask(umask)
+    wish = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": here, "umask": umask}
+    data = marshal.dumps(wish)  # the other end is the same Python
+    streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+    try:
+        channel.sendmsg([len(data).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+        channel.sendall(data)
+        if channel.recv(1) != b"y":
             return None
-        finally:
-            os.chdir(here)
-        umask = os.umask(0o77)
-        os.umask(umask)
-        wish = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": here, "umask": umask}
-        data = json.dumps(wish).encode()
-        try:
-            socket.send_fds(channel, [len(data).to_bytes(8, "big")], [0, 1, 2])
-            channel.sendall(data)
-            if channel.recv(1) != b"y":
-                return None
-        except OSError:
-            return None  # it ended before it began
-        code = channel.recv(16)
+    except OSError:
+        return None  # it ended before it began
+    code = channel.recv(16)
     if not code:
         print("The process that ran this job has ended.", file=sys.stderr)
     return int(code) if code else 1
@@ -62,6 +63,8 @@ def ask(name: str) -> int | None:
 
 def warm_up(name: str) -> None:
     """Start the warm process for those who come later, unless somebody else is about to."""
+    import subprocess
+
     with open(f"{HERE}/{name}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

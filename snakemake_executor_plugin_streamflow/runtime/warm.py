@@ -11,8 +11,8 @@ import contextlib
 import fcntl
 import functools
 import gc
-import json
 import logging
+import marshal
 import os
 import pathlib
 import selectors
@@ -142,13 +142,13 @@ class Server:
                 if not (piece := channel.recv(size - len(data))):
                     raise OSError("cut off")
                 data += piece
-            wish = json.loads(data)
+            wish = marshal.loads(data)
             channel.sendall(b"y")
             gc.freeze()
             job = os.fork()
             if not job:
                 self._become(wish, files)
-        except (OSError, ValueError):
+        except (OSError, EOFError, TypeError, ValueError):
             channel.close()
         else:
             self._jobs[job] = channel
@@ -227,7 +227,10 @@ def serve(name: str) -> None:
     """Import all that Snakemake needs, then serve."""
     from snakemake import cli
 
-    cli.get_argument_parser()  # loads the plugins
+    make = cli.get_argument_parser
+    sys.argv = ["snakemake"]  # its name in messages
+    parser = make()  # loads the plugins; is the same for all jobs: their variables that it looks at are the same
+    cli.get_argument_parser = lambda profiles=None: make(profiles) if profiles else parser
     for module in _LATE:
         with contextlib.suppress(ImportError):
             __import__(module)
