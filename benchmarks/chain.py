@@ -15,6 +15,7 @@ import sqlite3
 
 import rig
 
+from tests.executor.running import FLOATING
 from tests.servers.ssh import SshHosts
 
 SNAKEFILE = """
@@ -39,11 +40,6 @@ rule d:
     output: "d/{{i}}.bin"
     shell: "head -c {last} {{input}} > {{output}}"
 """
-FLOATING = {
-    "default-storage-provider": "streamflow",
-    "default-storage-prefix": "streamflow://",
-    "shared-fs-usage": "persistence software-deployment sources source-cache software-deployment-cache",
-}
 
 
 def main() -> None:
@@ -94,7 +90,7 @@ def measure(way: str, hosts: SshHosts, given: argparse.Namespace, last: int) -> 
     with rig.workflow(SNAKEFILE.format(samples=given.samples, last=last), companion) as folder:
         args = ["--executor", "streamflow", "--jobs", str(given.jobs), "--quiet", "progress"]
         if way != "drop-in":
-            args += [word for name, value in FLOATING.items() for word in (f"--{name}", *value.split())]
+            args += FLOATING
         run = rig.run(rig.snakemake(*args), folder)
         with contextlib.closing(sqlite3.connect(folder / ".snakemake/streamflow/journal.db")) as journal:
             (bytes_moved,) = journal.execute("SELECT coalesce(sum(size_b), 0) FROM transfers").fetchone()

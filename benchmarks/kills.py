@@ -19,8 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 import rig
-from chain import FLOATING
 
+from tests.executor.running import FLOATING
 from tests.servers.ssh import SshHosts
 
 WORKDIR = "/root/kills"
@@ -73,7 +73,7 @@ def run(mode: str, hosts: SshHosts, given: argparse.Namespace) -> None:
         hosts.run(host, f"rm -rf {WORKDIR} /root/counts")
     words = ["--executor", "streamflow", "--jobs", "4", "--quiet", "progress"]
     if mode == "floating":
-        words += [word for name, value in FLOATING.items() for word in (f"--{name}", *value.split())]
+        words += FLOATING
     chance = random.Random(given.seed)
     with rig.workflow(SNAKEFILE.format(samples=given.samples), rig.companion(*sites, policy="spread")) as folder:
         (folder / "in.bin").write_bytes(os.urandom(given.size) + b"\n")

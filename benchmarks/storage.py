@@ -27,6 +27,8 @@ from pathlib import Path
 
 import rig
 
+from tests.executor.running import FLOATING
+
 JOBS = 5000
 REPLICAS = 100_000
 FILES = 200
@@ -40,18 +42,6 @@ rule one:
     output: "out/{{i}}.txt"
     shell: "cp {{input}} {{output}}"
 """
-FLOATING = [
-    "--default-storage-provider",
-    "streamflow",
-    "--default-storage-prefix",
-    "streamflow://",
-    "--shared-fs-usage",
-    "persistence",
-    "software-deployment",
-    "sources",
-    "source-cache",
-    "software-deployment-cache",
-]
 
 
 def timed(args: list[str]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ deployments:
   two: {type: local, workdir: SITES/two, config: {cores: 4, memory: 8GB}}
 """
 """Two sites with filesystems of their own; rules named `*_two` go to the second."""
+
+FLOATING = [
+    *("--default-storage-provider", "streamflow", "--default-storage-prefix", "streamflow://", "--shared-fs-usage"),
+    *("persistence", "software-deployment", "sources", "source-cache", "software-deployment-cache"),
+]
+"""Files stay where they are made: what the profile in `examples/variant-calling/profiles` says."""
 
 ONE_OR_TWO = TWO_SITES.replace("target: {deployment: one}", "target: [{deployment: one}, {deployment: two}]")
 
@@ -159,6 +166,14 @@ def tree(top: Path) -> dict[str, object]:
                 ("link", os.readlink(path)) if path.is_symlink() else (path.read_bytes(), oct(path.stat().st_mode))
             )
         found.update({str((where / n).relative_to(top)) + "/": None for n in folders})
+    return found
+
+
+def ran(sites: Path) -> Counter[str]:
+    """Return which rules of those that note it in SITES/ran have run, and how often, since this was asked last."""
+    file = sites / "ran"
+    found = Counter(file.read_text().split()) if file.exists() else Counter()
+    file.unlink(missing_ok=True)
     return found
 
 

@@ -12,12 +12,8 @@ import pytest
 
 from ..servers.docker import DockerEngine, debian_image, docker_engine  # noqa: F401
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
-from .running import again, command, environment, wait_until, write_workflow
+from .running import FLOATING, again, command, environment, wait_until, write_workflow
 
-FLOATING = [
-    *("--default-storage-provider", "streamflow", "--default-storage-prefix", "streamflow://", "--shared-fs-usage"),
-    *("persistence", "software-deployment", "sources", "source-cache", "software-deployment-cache"),
-]
 SNAKEFILE = """
     rule all:
         input: "all.txt"

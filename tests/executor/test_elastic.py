@@ -12,8 +12,7 @@ from typing import Self
 import pytest
 
 from ..servers.docker import DockerEngine, busybox_image, docker_engine  # noqa: F401 - fixtures
-from ..storage.floating import FLOATING
-from .running import command, environment, wait_until, write_workflow
+from .running import FLOATING, command, environment, wait_until, write_workflow
 
 SNAKEFILE = """
     rule all:

@@ -17,8 +17,7 @@ from snakemake_executor_plugin_streamflow.keeping import Keeping
 from snakemake_executor_plugin_streamflow.model import Companion, Deployment, LocalOptions, Request, Target
 
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
-from .running import Run, again, run_workflow
-from .test_crash import FLOATING
+from .running import FLOATING, Run, again, ran, run_workflow
 
 COMPANION = """\
 version: v1.0
@@ -49,14 +48,6 @@ SNAKEFILE = """
     """
 
 
-def ran(sites: Path) -> list[str]:
-    """Which rules ran since this was asked last."""
-    file = sites / "ran"
-    found = file.read_text().split() if file.exists() else []
-    file.unlink(missing_ok=True)
-    return found
-
-
 def write_input(work: Path) -> None:
     (work / "in.txt").write_text("in\n")
     (work.parent / "sites").mkdir()
@@ -66,7 +57,7 @@ def first_run(tmp_path: Path, keep: str, target: str = "{deployment: one}", *arg
     companion = COMPANION.replace("KEEP", keep).replace("TARGET", target)
     goals = ["a.txt", "--streamflow-leave-targets", *FLOATING]
     run = run_workflow(tmp_path, SNAKEFILE, companion, *goals, *args, prepare=write_input)
-    assert ran(run.sites) == ["first", "second"]
+    assert ran(run.sites) == {"first": 1, "second": 1}
     assert not list(tmp_path.rglob("t.txt")), "a temporary file is gone from everywhere"
     return run
 
@@ -88,7 +79,7 @@ def test_a_site_that_is_lost_takes_nothing_with_it(tmp_path: Path, keep: str, ta
     assert len(list(tmp_path.rglob("second.log"))) == 1
     shutil.rmtree(run.sites / "one")
     again(tmp_path, *FLOATING)
-    assert ran(run.sites) == ["end"]
+    assert ran(run.sites) == {"end": 1}
     assert (run.work / "end.txt").read_text() == "in\nin\n"
 
 
@@ -103,7 +94,7 @@ def test_a_copy_that_cannot_be_made_is_told_once_and_fails_nothing(tmp_path: Pat
     companion = companion.replace("SITES/two", "/proc/no/such")
     goals = ["a.txt", "--streamflow-leave-targets", *FLOATING]
     run = run_workflow(tmp_path, SNAKEFILE, companion, *goals, prepare=write_input)
-    assert ran(run.sites) == ["first", "second"]
+    assert ran(run.sites) == {"first": 1, "second": 1}
     assert run.text.count("Not all replicas of a.txt, d could be made") == 1
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ..cli.commands import cli
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
-from .running import again, run_workflow
-from .test_crash import FLOATING
+from .running import FLOATING, again, ran, run_workflow
 
 COMPANION = """\
 version: v1.0
@@ -44,14 +42,6 @@ SNAKEFILE = """
         output: "end.txt"
         shell: "echo third >>SITES/ran; cat {input} > {output}"
     """
-
-
-def ran(sites: Path) -> Counter[str]:
-    """Which rules ran, and how often, since this was asked last."""
-    file = sites / "ran"
-    found = Counter(file.read_text().split()) if file.exists() else Counter()
-    file.unlink(missing_ok=True)
-    return found
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from pathlib import Path
 from ..servers.docker import DockerEngine, debian_image, docker_engine  # noqa: F401
 from ..servers.python_image import python_image  # noqa: F401
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
-from .running import TWO_SITES, again, run_workflow, same_as_local
-from .test_crash import FLOATING
+from .running import FLOATING, TWO_SITES, again, run_workflow, same_as_local
 
 SNAKEFILE = """
     configfile: "config/config.yaml"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .running import TWO_SITES, run_workflow, same_as_local
-from .test_crash import FLOATING
+from .running import FLOATING, TWO_SITES, run_workflow, same_as_local
 
 SNAKEFILE = """
     import os, pathlib

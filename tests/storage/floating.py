@@ -5,21 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..executor.running import TWO_SITES, Run, again, run_workflow
-
-FLOATING = [
-    "--default-storage-provider",
-    "streamflow",
-    "--default-storage-prefix",
-    "streamflow://",
-    "--shared-fs-usage",
-    "persistence",
-    "software-deployment",
-    "sources",
-    "source-cache",
-    "software-deployment-cache",
-]
-"""What the profile in `examples/variant-calling/profiles` says."""
+from ..executor.running import FLOATING, TWO_SITES, Run, again, run_workflow
 
 SITES = TWO_SITES.replace('{rule: "*", target: {deployment: one}}', '{rule: "*_one", target: {deployment: one}}')
 """Rules named `*_one` and `*_two` are bound; the others run on the controller."""
