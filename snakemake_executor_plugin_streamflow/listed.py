@@ -1,4 +1,4 @@
-"""Which directories input functions list: those that checkpoints make. They are kept here as well."""
+"""What input functions list or open: what checkpoints make. It is kept here as well."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Listed:
-    """Names of directories, as the engine knows them; kept in a file, one JSON string a line. From any thread."""
+    """Names of directories and files, as the engine knows them; kept in a file, one JSON string a line. From any thread."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -24,7 +24,7 @@ class Listed:
         return path in self._paths
 
     def add(self, path: str) -> None:
-        """Note a directory."""
+        """Note a directory or file."""
         if path not in self._paths:
             self._paths.add(path)
             self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _UNSAID: Any = object()
+_OPENED_B = 8 << 20
+"""Larger files are not meant to be read by input functions."""
 
 
 class StorageProvider(StorageProviderBase):
@@ -148,7 +150,9 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         self._keep_local = keep
 
     def retrieve_listed(self) -> None:
-        """Retrieve a directory that a checkpoint has made: input functions list it, in later runs, too."""
+        """Retrieve what a checkpoint has made: input functions list it, or open it, in later runs, too."""
+        if self.size() > _OPENED_B:
+            return
         self.provider.listed.add(self.kind.path)
         self.retrieve_object()
 

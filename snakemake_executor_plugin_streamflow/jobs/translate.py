@@ -224,7 +224,7 @@ def _passes(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> bool:
 
 def _delivery(job: Any, f: Any) -> Callable[[], None] | None:
     if floats(f):
-        deliver = f.storage_object.retrieve_listed if job.is_checkpoint and f.is_directory else None
+        deliver = f.storage_object.retrieve_listed if job.is_checkpoint else None
     else:
         deliver = f.storage_object.store_object if f.is_storage else None
     return cast("Callable[[], None] | None", deliver)

@@ -202,6 +202,8 @@ def test_checkpoints_and_input_functions_see_what_lies_at_sites(tmp_path: Path) 
         done = checkpoints.names_one.get()
         with done.output[0].open() as names:
             found = names.read().split()
+        with open(done.output[0]) as names:
+            assert names.read().split() == found
         found += glob_wildcards(done.output[1] + "/{name}").name
         return [f"made/{name}" for name in sorted(found) if not name.startswith(".")]
     rule sizes_one:
