@@ -35,6 +35,7 @@ class Executor(RealExecutor):
         self._jobs: dict[str, Any] = {}
         self._temporary: set[str] = set()
         self._doubtful: set[str] = set()
+        self._check_options()
         self._companion = self._read_companion()
         self._check_rules()
         if self._floating and not len(self.dag):  # Snakemake will say that there is nothing to be done
@@ -269,6 +270,20 @@ class Executor(RealExecutor):
             return read_companion(path, os.environ)
         except ConfigError as error:
             raise ApiError(str(error)) from None
+
+    def _check_options(self) -> None:
+        """Refuse what cannot work with this Snakemake, or with these options.
+
+        Raises:
+            ApiError: that is so.
+        """
+        from snakemake import __version__
+        from snakemake_interface_common.exceptions import ApiError
+
+        from .jobs import cache, why_too_old
+
+        if problem := why_too_old(__version__) or (cache.why_not_floating(self.workflow) if self._floating else None):
+            raise ApiError(problem)
 
     def _check_rules(self) -> None:
         """Warn of patterns that match nothing, and of devices that nobody has; refuse to start without a key file.

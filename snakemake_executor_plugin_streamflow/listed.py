@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Listed:
-    """Names of directories and files, as the engine knows them; kept in a file, one JSON string a line. From any thread."""
+    """Their names, as the engine knows them; kept in a file, one JSON string a line. From any thread."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

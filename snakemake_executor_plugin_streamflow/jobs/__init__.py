@@ -6,6 +6,7 @@ from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
 from .outlook import Outlook
 from .prepare import check_protected, prepare
 from .sources import Sources
+from .supported import why_too_old
 from .targets import targets
 from .task import Ensure, Member, Output, Task
 from .translate import Translator, ordered, why_not_direct
@@ -30,4 +31,5 @@ __all__ = [
     "prepare",
     "targets",
     "why_not_direct",
+    "why_too_old",
 ]

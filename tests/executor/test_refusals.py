@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.jobs import why_too_old
+from snakemake_executor_plugin_streamflow.jobs.supported import OLDEST
+
+from ..storage.floating import FLOATING
 from .running import TWO_SITES, run_workflow
 
 
@@ -78,3 +82,22 @@ deployments:
         line = next((line for line in run.text.splitlines() if position in line), "")
         assert nearest in line, run.text
     assert not re.search(r"Traceback|^  File ", run.text, re.MULTILINE)
+
+
+def test_the_cache_is_refused_where_files_stay_at_sites(tmp_path: Path) -> None:
+    snakefile = 'rule a:\n    output: "a"\n    cache: True\n    shell: "touch a"\n'
+    env = {"SNAKEMAKE_OUTPUT_CACHE": str(tmp_path)}
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, "--cache", *FLOATING, env=env, code=1)
+    assert "Leave out `--cache`" in run.text
+    assert not run.sites.exists(), "nothing was started"
+    assert run_workflow(tmp_path, snakefile, TWO_SITES, *FLOATING).jobs("one") == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [("9.23.1", True), ("9.24.0", True), ("10.0", True), ("9.27.1+4.gabc", True), ("9.23.0", False), ("8.30.0", False)],
+)
+def test_an_older_snakemake_is_told_what_is_needed(version: str, fits: bool) -> None:
+    problem = why_too_old(version)
+    assert (problem is None) == fits
+    assert fits or (f"Snakemake {version};" in str(problem) and OLDEST in str(problem))
