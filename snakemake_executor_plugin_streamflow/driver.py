@@ -22,6 +22,7 @@ from .launching import launching
 from .model import Binding, Target, is_address
 from .remake import Maker, Remaker
 from .remote.job import JobSpec
+from .scaling import Scaling
 from .site import Site
 from .spec import job_spec
 from .waiting import UNBOUND, Reconsider, Waiting
@@ -64,6 +65,8 @@ class Driver:
         self._keeping = Keeping(engine, self.tally.sent_b, self.tally.fetched_b, later)
         self._accounting = Accounting(engine, self._keeping, self.tally, keep_incomplete=keep_incomplete)
         self._elastic = None if rest is None else Elastic(engine, rest, lambda: bool(self._accounting.homecoming))
+        self._rest = rest
+        self._scaling = Scaling(engine, self._needed, lambda: bool(self._accounting.homecoming))
         self._stopping = False
 
     def take_over(self, jobs: Collection[str]) -> dict[str, TaskRecord]:
@@ -128,7 +131,16 @@ class Driver:
         """The binding of a task; unbound ones run on the controller."""
         return binding_for(self._engine.companion, task.rule, task.group) or UNBOUND
 
+    def _needed(self) -> frozenset[str] | None:
+        """What jobs that are left read, and the final targets; None when that is not known."""
+        try:
+            rest = self._rest() if self._rest else None
+        except RuntimeError:  # jobs are being added
+            return None
+        return None if rest is None or rest.open_ended else rest.reads
+
     def _accept(self, tasks: Sequence[Task]) -> None:
+        self._scaling.start()
         for task in tasks:
             drive = self._engine.loop.create_task(self._drive(task))
             self._tasks.add(drive)
@@ -316,6 +328,7 @@ class Driver:
         return True
 
     async def _finish(self) -> None:
+        self._scaling.stop()
         if self._elastic:
             self._elastic.stop()
         while homecoming := self._accounting.homecoming:
@@ -325,6 +338,7 @@ class Driver:
 
     async def _stop(self) -> None:
         self._stopping = True
+        self._scaling.stop()
         if self._elastic:
             self._elastic.stop()
         ending = self._tasks | self._accounting.homecoming

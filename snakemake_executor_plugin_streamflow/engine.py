@@ -29,6 +29,7 @@ from .move.store import Store
 from .plan import Ledger, Placement
 from .removals import Removals
 from .runtime import Runtimes
+from .site import Site
 from .sites import Sites
 from .staging import Staging
 
@@ -155,6 +156,16 @@ class Engine:
         """Take a deployment down that nobody needs now."""
         self.runtimes.forget(site for site in self.sites if site.location.deployment == deployment)
         self.sites.leave(deployment)
+
+    async def retire(self, sites: Sequence[Site]) -> None:
+        """Close locations that are to be removed."""
+        self.runtimes.forget(sites)
+        await self.sites.retire(sites)
+
+    @property
+    def transferring(self) -> bool:
+        """Whether files are on their way."""
+        return bool(self._transfers)
 
     def flush(self) -> None:
         """Write to the journal what it does not have yet."""

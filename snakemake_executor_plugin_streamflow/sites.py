@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
+from typing import Any
 
 from .config.nearest import did_you_mean
 from .connect.base import Connector, Log
@@ -216,14 +217,18 @@ class Sites:
         mine = [site for site in self if site.location.deployment == deployment]
         for target in [target for target in self._opening if target.deployment == deployment]:
             del self._opening[target]
-        for site in mine:
+        self._lifecycle.leave(deployment, self.retire(mine))
+
+    def retire(self, gone: Sequence[Site]) -> Coroutine[Any, Any, None]:
+        """Place nothing more at locations, and forget what vanishes with them; what is returned closes them."""
+        for site in gone:
             name, filesystem = site.location.name, site.location.filesystem
             del self._sites[name]
             self._aside.discard(name)
             self._placement.remove(name)
             if site.connector.ephemeral and not any(other.location.filesystem == filesystem for other in self):
                 self._ledger.drop_filesystem(filesystem)
-        self._lifecycle.leave(deployment, self._abandon_all(mine))
+        return self._abandon_all(gone)
 
     async def _abandon_all(self, sites: Sequence[Site]) -> None:
         await asyncio.gather(*map(self._abandon, sites))
@@ -345,22 +350,35 @@ class Sites:
         """Take what a deployment has more than before: new locations, and those that were left out or lost."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            connector = self._lifecycle.connectors().get(target.deployment)
-            if connector is None:
-                continue
             with suppress(SiteError):
-                found = await connector.locations(target.service)
-                fresh = [location for location in found if location.name not in self._sites]
-                opened = await asyncio.gather(
-                    *(self._open_site(connector, location, target) for location in fresh), return_exceptions=True
-                )
-                for site in opened:
-                    if isinstance(site, Site) and connector is not self._lifecycle.connectors().get(target.deployment):
-                        await self._abandon(site)  # it was taken down meanwhile
-                    elif isinstance(site, Site):
-                        self._log.info(f"{site.location.name} is up")
-                        self._take(site)
-                        self.returned()
+                await self._look(target)
+
+    async def look(self, deployment: str, service: str) -> None:
+        """Take the locations of a service that have come since.
+
+        Raises:
+            DeployError, Unreachable: what there is cannot be told.
+        """
+        for target in [one for one in self._was_up if one.deployment == deployment]:
+            if target.service in (None, service):
+                await self._look(target)
+
+    async def _look(self, target: Target) -> None:
+        connector = self._lifecycle.connectors().get(target.deployment)
+        if connector is None:
+            return
+        found = await connector.locations(target.service)
+        fresh = [location for location in found if location.name not in self._sites]
+        opened = await asyncio.gather(
+            *(self._open_site(connector, location, target) for location in fresh), return_exceptions=True
+        )
+        for site in opened:
+            if isinstance(site, Site) and connector is not self._lifecycle.connectors().get(target.deployment):
+                await self._abandon(site)  # it was taken down meanwhile
+            elif isinstance(site, Site):
+                self._log.info(f"{site.location.name} is up")
+                self._take(site)
+                self.returned()
 
     async def _answers(self, site: Site) -> bool:
         """Whether a location that was set aside does simple things; when it is gone, there is nothing to wait for."""

@@ -27,7 +27,7 @@ FLOORS = [
     {"staging", "errands", "remake"},
     {"runtime"},
     {"engine"},
-    {"earlier", "keeping", "waiting", "elastic"},
+    {"earlier", "keeping", "waiting", "elastic", "scaling"},
     {"accounting"},
     {"driver"},
     {"executor", "cli"},

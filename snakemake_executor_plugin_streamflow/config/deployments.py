@@ -9,7 +9,7 @@ from typing import Any
 from ..model import CONTROLLER, OPTIONS, Deployment, FilesystemSpec, Limits, Wraps
 from .foreign import TYPES_NOT_YET
 from .nodes import Document, Place
-from .options import check_options, services_of
+from .options import check_options, check_scaled, services_of
 from .reader import Reader
 from .sections import CompanionSection, DeploymentSection, FilesystemSection, LimitsSection, WrapsSection
 from .wraps import cycle, not_held, refusal
@@ -106,6 +106,7 @@ def _options(reader: Reader, section: DeploymentSection) -> Any:
     if options is None:
         return None
     check_options(reader, options)
+    check_scaled(reader, options, external=section.external)
     return options if reader.all_sound(options) else None
 
 

@@ -21,6 +21,8 @@ from ..model import (
     LocalOptions,
     QueueOptions,
     SshOptions,
+    bounds_of,
+    least,
 )
 from ..model.queue_options import HtcondorOptions
 from .helm import check_helm
@@ -59,7 +61,7 @@ def size_of(options: Any) -> tuple[int, str]:
         case ComposeOptions() | ClusterOptions():
             return sys.maxsize, "containers"
         case DockerOptions():
-            return (1, "containers") if options.container_id else (options.replicas, "replicas")
+            return (1, "containers") if options.container_id else (least(options.replicas), "replicas")
         case LocalOptions():
             return options.locations, "locations"
     raise AssertionError(type(options))
@@ -75,6 +77,9 @@ def gives_nodes(options: Any) -> bool:
 
 def check_options(reader: Reader, options: Any) -> None:
     """Note what contradicts itself."""
+    for bounds in bounds_of(options).values():
+        if reader.all_sound(bounds) and bounds.min > bounds.max:
+            reader.report(bounds, f"expected min of at most max, got {bounds.min} and {bounds.max}")
     match options:
         case SshOptions():
             _check_ssh(reader, options)
@@ -110,7 +115,7 @@ def _check_docker(reader: Reader, options: DockerOptions) -> None:
     elif options.container_id and (options.image or options.build):
         other = "image" if options.image else "build"
         reader.problem(options, "container_id", f"expected one of image, containerId or build, got {other} too")
-    elif options.container_id and options.replicas > 1:
+    elif options.container_id and options.replicas != 1:
         reader.problem(options, "replicas", "expected 1: an existing container (containerId) is one location")
 
 
@@ -145,6 +150,20 @@ def _containers(options: ClusterOptions) -> tuple[str, ...] | None:
         except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError):
             return None
     return tuple(found) or None
+
+
+def check_scaled(reader: Reader, options: Any, *, external: bool) -> None:
+    """Note services that cannot follow the queue."""
+    bounds = bounds_of(options)
+    for one in bounds.values() if external else ():
+        reader.report(one, "an external deployment is used as it is: remove min and max")
+    node = reader.node(options, "scale") if isinstance(options, KubernetesOptions) else None
+    services = _containers(options) if isinstance(options, KubernetesOptions) else None
+    if services is None or node is None:
+        return
+    for name in bounds:
+        if name not in services:
+            node.entries[name].problem(f"the manifests have no container {name!r}; they have {', '.join(services)}")
 
 
 def _check_jobs(reader: Reader, options: KubernetesJobOptions) -> None:

@@ -207,8 +207,8 @@ class Reader:
         if hint is Any:
             return self._tree(node) if meta.get("tree") else node.scalar.value if node.scalar else None  # not looked at
         if len(members(hint)) > 1:
-            section = next(member for member in members(hint) if is_dataclass(member))
-            return self.value(node, section if node.kind is Kind.MAPPING else str, meta)
+            section, other = sorted(members(hint), key=is_dataclass, reverse=True)
+            return self.value(node, section if node.kind is Kind.MAPPING else other, meta)
         if isinstance(hint, type) and is_dataclass(hint):
             found = self.section(node, hint)
             return BAD if found is None else found

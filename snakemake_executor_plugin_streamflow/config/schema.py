@@ -109,8 +109,8 @@ def _value(hint: Any, meta: Meta, definitions: Schema) -> Schema:
     if hint is Any:
         return {}
     if len(members(hint)) > 1:
-        section = next(member for member in members(hint) if is_dataclass(member))
-        return {"anyOf": [_value(str, meta, definitions), _value(section, {}, definitions)]}
+        section, other = sorted(members(hint), key=is_dataclass, reverse=True)
+        return {"anyOf": [_value(other, meta, definitions), _value(section, {}, definitions)]}
     if isinstance(hint, type) and is_dataclass(hint):
         return _reference(hint, definitions)
     origin = get_origin(hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -173,6 +173,25 @@ class Connector(ABC):
                 if time.monotonic() > end:
                     raise DeployError(f"{error}\nIt was waited for, for {READY_S:.0f} s.", transient=True) from error
             await asyncio.sleep(0.3)
+
+    async def scale(self, service: str, count: int, *, spare: Collection[str]) -> None:
+        """Have so many replicas of a service; new ones are ready when this returns.
+
+        Never called while `deploy`, `undeploy` or itself runs. On failure and on cancellation what was there before is
+        there still; `undeploy` takes all of it down.
+
+        Args:
+            service: "" is that of a type whose deployments have one service.
+            spare: names of locations that stay. There are never more of them than `count`.
+
+        Raises:
+            DeployError: there are not so many, or one of `spare` would go.
+        """
+        raise DeployError(f"{self.deployment.name}: the replicas of a {self.deployment.type} deployment are fixed")
+
+    async def scales_in_order(self, service: str) -> bool:
+        """Return whether `scale` can only remove the last location; else any."""
+        return False
 
     async def close(self) -> None:  # noqa: B027 - most connectors have nothing to drop
         """Drop connections; the deployment stays up. Idempotent."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import DeployError, SiteError
 from ..model import ComposeOptions, Location
 from .base import READY_S
-from .compose_command import compose_command, down_words, environment, project_words, up_words
+from .compose_command import compose_command, down_words, environment, grow_words, project_words, up_words
 from .containers import ContainersConnector
 from .tool import run_tool
 from .undisturbed import undisturbed
@@ -87,6 +87,20 @@ class ComposeConnector(ContainersConnector):
                 message = f"{self.deployment.name}: {names} did not become healthy within {READY_S:.0f} s"
                 raise DeployError(message, transient=True)
             await asyncio.sleep(0.3)
+
+    async def scale(self, service: str, count: int, *, spare: Collection[str]) -> None:
+        """Add containers by Compose. Those that go are removed one by one: Compose would choose others."""
+        project = await self._project()
+        mine = await self._list({PROJECT: project, SERVICE: service}, every=False)
+        running = sorted(filter(_is_service, mine), key=_place)
+        if len(running) < count:
+            await self._compose([*project_words(self.options, project), *grow_words(self.options, service, count)])
+        surplus = [one for one in running if self._location(one).name not in spare]
+        for one in surplus[len(surplus) - max(len(running) - count, 0) :]:
+            await self._engine.call("POST", f"/containers/{one['Id']}/stop?t={self.options.timeout}")
+            reply = await self._engine.call("DELETE", f"/containers/{one['Id']}?v=1&force=1")
+            if not reply.ok and reply.status != 404:
+                raise DeployError(f"{self._location(one).name} cannot be removed: {reply.text}")
 
     def handle(self) -> str:
         return f"compose project {self._own_name()}"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..errors import DeployError
-from ..model import ComposeOptions
+from ..model import ComposeOptions, least
 from .tool import run_tool
 
 INSTALL = "install Docker's Compose plugin (docker-compose-plugin), or docker-compose of version 2 or newer"
@@ -71,8 +71,16 @@ def up_words(options: ComposeOptions) -> list[str]:
     if options.wait:
         words += ["--wait", "--wait-timeout", str(options.wait_timeout)]
     for service, number in options.scale.items():
-        words += ["--scale", f"{service}={number}"]
+        words += ["--scale", f"{service}={least(number)}"]
     return words
+
+
+def grow_words(options: ComposeOptions, service: str, count: int) -> list[str]:
+    """Return the arguments that add containers of one service, and leave everything else as it is."""
+    words = ["up", "--detach", "--no-recreate", "--no-deps", "--no-build", "--timeout", str(options.timeout)]
+    if options.wait:
+        words += ["--wait", "--wait-timeout", str(options.wait_timeout)]
+    return [*words, "--scale", f"{service}={count}", service]
 
 
 def down_words(options: ComposeOptions, project: str) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from docker import DockerClient
 from docker.errors import NotFound
 
 from ..errors import DeployError, SiteError, quote_tail
-from ..model import DockerOptions, Location
+from ..model import DockerOptions, Location, least
 from .containers import ContainersConnector
 from .docker_engine import control
 from .docker_images import build_image, ensure_image
@@ -38,15 +39,29 @@ class DockerConnector(ContainersConnector):
         if self.options.container_id is not None:
             await self._existing(self.options.container_id)
             return
+        await self._have(range(1, least(self.options.replicas) + 1))
+
+    async def scale(self, service: str, count: int, *, spare: Collection[str]) -> None:
+        running = {number: one for one in await self._ours(every=False) if (number := _number(one))}
+        less = len(running) - count
+        if less > 0:
+            gone = sorted(number for number in running if f"{self.deployment.name}/{number}" not in spare)[-less:]
+            await self._remove(await self._engine.client(), [_name(running[number]) for number in gone])
+        elif less < 0:
+            free = (number for number in itertools.count(1) if number not in running)
+            await self._have(list(itertools.islice(free, -less)))
+
+    async def _have(self, numbers: Iterable[int]) -> None:
+        """Bring up those of the containers that do not run; on failure none of these is left."""
         client = await self._engine.client()
         image = await self._image(client)
         folders = await self._engine.folders()
-        there = {container["Labels"].get(REPLICA): container for container in await self._ours(every=True)}
+        there = {_number(container): container for container in await self._ours(every=True)}
         made: list[str] = []
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(1, self.options.replicas + 1):
-                    old = there.get(str(number))
+                for number in numbers:
+                    old = there.get(number)
                     if old is None or old["State"] != "running":
                         group.create_task(self._bring_up(client, image, number, folders, made, old))
             await asyncio.sleep(SETTLE_S)  # a main process that fails does so at once
@@ -61,7 +76,7 @@ class DockerConnector(ContainersConnector):
     async def undeploy(self) -> None:
         if self.options.container_id is not None:
             return
-        left = [self._name(number) for number in range(1, self.options.replicas + 1)]
+        left = [self._name(number) for number in range(1, least(self.options.replicas) + 1)]
         try:
             client = await self._engine.client()
             left = [_name(container) for container in await self._ours(every=True)]
@@ -81,7 +96,7 @@ class DockerConnector(ContainersConnector):
         running = await self._ours(every=False)
         if not running:
             raise DeployError(f"{name}: none of its containers is running", transient=True)
-        running.sort(key=lambda container: int(container["Labels"].get(REPLICA, 0)))
+        running.sort(key=_number)
         return [self._location(c, c["Labels"].get(REPLICA, _name(c))) for c in running]
 
     def handle(self) -> str:
@@ -185,6 +200,10 @@ class DockerConnector(ContainersConnector):
 def _name(container: Mapping[str, Any]) -> str:
     names: list[str] = container["Names"]
     return names[0].removeprefix("/") if names else str(container["Id"])
+
+
+def _number(container: Mapping[str, Any]) -> int:
+    return int(container["Labels"].get(REPLICA, 0))
 
 
 def _local_folder(text: str) -> Path:

@@ -16,6 +16,7 @@ from .kubernetes_apply import Objects
 from .kubernetes_manifests import Json, parse_manifests, pod_spec
 from .kubernetes_pods import RUN, PodsConnector, selector
 from .kubernetes_ready import hopeless, why
+from .kubernetes_scale import workload_of
 from .undisturbed import undisturbed
 
 LOOK_S = 2.0
@@ -56,6 +57,8 @@ class HelmConnector(PodsConnector):
             await self._install(release)
             if not any(pod_spec(one) for one in await self._objects(release)):
                 raise DeployError(f"the chart {self.options.chart} makes no pods")
+            for service in self.options.scale:
+                workload_of(await self.manifests(), service)
         except BaseException as error:
             said = await self._why(release) if isinstance(error, DeployError) else ""
             await undisturbed(self._give_up())
@@ -88,6 +91,9 @@ class HelmConnector(PodsConnector):
         except DeployError as error:
             message = f"{self.deployment.name}: the pods of release {self._name()} cannot be found: {error}"
             raise DeployError(message, transient=error.transient) from error
+
+    async def manifests(self) -> list[Json]:
+        return await self._objects(await self._release())
 
     def handle(self) -> str:
         return f"Helm release {self._name()} with label {selector(self._mark())}"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ..errors import DeployError, SiteError
-from ..model import KubernetesOptions
+from ..model import KubernetesOptions, bounds_of
 from .kubernetes_apply import Objects
 from .kubernetes_manifests import (
     Json,
@@ -19,6 +19,7 @@ from .kubernetes_manifests import (
 )
 from .kubernetes_pods import RUN, PodsConnector, instances, selector
 from .kubernetes_ready import hopeless, unready, why
+from .kubernetes_scale import workload_of
 from .undisturbed import undisturbed
 
 LOOK_S = (0.2, 2.0)
@@ -40,6 +41,8 @@ class KubernetesConnector(PodsConnector):
         """
         objects, cluster = Objects(self._cluster), self._cluster
         manifests = [marked(one, self.labels()) for one in await self.manifests()]
+        for service, bounds in bounds_of(self.options).items():
+            workload_of(manifests, service)["spec"]["replicas"] = bounds.min
         for one in manifests:
             await objects.kind(one) if one["kind"] != "Namespace" else None  # a typing error is found before any start
         try:

@@ -227,7 +227,7 @@ def _url(host: str, path: str, query: Sequence[tuple[str, Any]]) -> str:
 def _request(api: client.ApiClient, method: str, url: str, body: Any) -> tuple[int, bytes]:
     headers = {"Accept": "application/json, */*", **_headers(api.configuration)}
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
     reply = api.rest_client.pool_manager.request(
         method,
         url,

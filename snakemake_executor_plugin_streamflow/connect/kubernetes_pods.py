@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from .kubernetes_api import Cluster
 from .kubernetes_apply import Objects
 from .kubernetes_exec import Container, start
 from .kubernetes_manifests import Json, pod_selector
+from .kubernetes_scale import have, workload_of
 
 RUN, DEPLOYMENT = "streamflow.run", "streamflow.deployment"
 """Labels of all that is made."""
@@ -78,6 +79,24 @@ class PodsConnector(Connector):
         self.log.debug(f"{location.name}: exec {argv!r}")
         container = self._containers.get(location.host) or Container(*location.host.split("/", 3))
         return await start(self._cluster, container, location.name, argv, {**self.options.env, **(env or {})})
+
+    async def scale(self, service: str, count: int, *, spare: Collection[str]) -> None:
+        workload = workload_of(await self.manifests(), service)
+        pods = await self.pods_of([workload])
+        there = {self._location(one).name: one.container.pod for one in instances(pods)}
+        gone = [pod for name, pod in there.items() if name not in spare and count < len(there)]
+        await have(self._cluster, workload, count, pods=pods, gone=gone, timeout_s=self.options.timeout)
+
+    async def scales_in_order(self, service: str) -> bool:
+        return bool(workload_of(await self.manifests(), service)["kind"] == "StatefulSet")
+
+    @abstractmethod
+    async def manifests(self) -> list[Json]:
+        """Return the objects that the deployment is made of.
+
+        Raises:
+            DeployError: they cannot be read, or are none.
+        """
 
     async def close(self) -> None:
         await self._cluster.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from ..errors import DeployError, SiteError
@@ -30,6 +30,7 @@ class Lifecycle:
         self._up: dict[str, asyncio.Task[Connector]] = {}
         self._order: list[tuple[Deployment, Connector]] = []
         self._going: dict[str, asyncio.Task[None]] = {}
+        self._scaling: dict[Connector, asyncio.Task[None]] = {}
 
     async def up(self, name: str) -> Connector:
         """Bring a deployment up, and what it wraps before it. Callers at the same time share one attempt.
@@ -56,6 +57,29 @@ class Lifecycle:
     def connectors(self) -> dict[str, Connector]:
         """Those that are up, by the name of the deployment."""
         return {deployment.name: connector for deployment, connector in self._order}
+
+    async def scale(self, connector: Connector, service: str, count: int, *, spare: Collection[str]) -> None:
+        """Change the replicas of a service, one after another; see `Connector.scale`.
+
+        Raises:
+            DeployError, Unreachable: as that does, and when the deployment is taken down meanwhile.
+        """
+        while (before := self._scaling.get(connector)) is not None:
+            await asyncio.wait([before])
+        if all(other is not connector for _, other in self._order):
+            raise DeployError(f"deployment {connector.deployment.name} has been taken down")
+        task = self._scaling[connector] = asyncio.create_task(connector.scale(service, count, spare=spare))
+        task.add_done_callback(lambda _: self._scaling.pop(connector, None))
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise DeployError(f"deployment {connector.deployment.name} is taken down")
+        task.result()
+
+    async def _settle(self, connector: Connector) -> None:
+        """End a change of its replicas."""
+        if (task := self._scaling.get(connector)) is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     def leave(self, name: str, first: Coroutine[Any, Any, None]) -> None:
         """Take one deployment down in the background, after `first`; who wants it up again waits for that.
@@ -114,6 +138,7 @@ class Lifecycle:
     async def _redeploy(self, name: str) -> Connector:
         for pair in [pair for pair in self._order if pair[0].name == name]:
             try:
+                await self._settle(pair[1])
                 await pair[1].undeploy()
                 self._order.remove(pair)
             finally:
@@ -146,6 +171,7 @@ class Lifecycle:
         return connector
 
     async def _undeploy(self, deployment: Deployment, connector: Connector, keep: bool, problems: list[str]) -> None:
+        await self._settle(connector)
         try:
             if not deployment.external and not keep:
                 await connector.undeploy()

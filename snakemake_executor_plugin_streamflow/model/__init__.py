@@ -2,6 +2,7 @@
 
 from .address import SCHEME, Address, is_address
 from .apptainer_options import ApptainerOptions
+from .bounds import Bounds, bounds_of, least
 from .companion import Binding, Companion, Keep, NeededFile, Policy, Target
 from .compose_options import ComposeOptions
 from .deployment import CONTROLLER, Deployment, FilesystemSpec, Limits, Location, Mount, Request, Wraps
@@ -18,6 +19,7 @@ __all__ = [
     "Address",
     "ApptainerOptions",
     "Binding",
+    "Bounds",
     "ClusterOptions",
     "Companion",
     "ComposeOptions",
@@ -45,5 +47,7 @@ __all__ = [
     "SshOptions",
     "Target",
     "Wraps",
+    "bounds_of",
     "is_address",
+    "least",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .bounds import Bounds
 from .machine import Machine, option
 
 
@@ -21,7 +22,9 @@ class ComposeOptions(Machine):
     )
     docker_host: str | None = option("engine's address (default: DOCKER_HOST, then the usual socket)", alias="host")
     profiles: tuple[str, ...] = option("profiles to bring up", ())
-    scale: Mapping[str, int] = option("SERVICE: number of containers", {})
+    scale: Mapping[str, int | Bounds] = option(
+        "SERVICE: number of containers, or {min: N, max: N, idle: SECONDS}: as many as jobs wait for", {}
+    )
     env_file: tuple[str, ...] = option("files with variables of the Compose files", (), path=True, read=True)
     pull: str | None = option(
         "'missing', 'always' or 'never' (default: what the files say)", choices=("missing", "always", "never")

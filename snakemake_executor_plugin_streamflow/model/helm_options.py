@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .bounds import Bounds
 from .kubernetes_options import ClusterOptions
 from .machine import option
 
@@ -26,6 +27,10 @@ class HelmOptions(ClusterOptions):
     repo: str | None = option("URL of the repository that `chart` is in")
     release_name: str | None = option("name of the release (default: one of its own for each run)")
     create_namespace: bool = option("make the namespace when it is not there; it stays", False)
+    scale: Mapping[str, Bounds] = option(
+        "CONTAINER: {min: N, max: N, idle: SECONDS}: its Deployment or StatefulSet has as many pods as jobs wait for",
+        {},
+    )
     values: Mapping[str, Any] = option("values of the chart, as in a values.yaml", {}, tree=True)
     yaml_values: tuple[str, ...] = option("files or URLs with values, later ones on top", (), reference=True, one=True)
     command_line_values: str | None = option("key1=value1,key2=value2, as `helm --set`")

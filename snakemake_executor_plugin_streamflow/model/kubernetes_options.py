@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .bounds import Bounds
 from .machine import Machine, option
 
 
@@ -37,6 +38,10 @@ class KubernetesOptions(ClusterOptions):
     )
     kustomize: str | None = option("folder with a kustomization.yaml; needs kubectl on this machine", path=True)
     selector: str | None = option("label selector of existing pods, for `external: true` without files")
+    scale: Mapping[str, Bounds] = option(
+        "CONTAINER: {min: N, max: N, idle: SECONDS}: its Deployment or StatefulSet has as many pods as jobs wait for",
+        {},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .apptainer_options import ApptainerOptions
+from .bounds import Bounds
 from .compose_options import ComposeOptions
 from .helm_options import HelmOptions
 from .kubernetes_options import KubernetesJobOptions, KubernetesOptions
@@ -97,7 +98,9 @@ class DockerOptions(Machine):
     image: str | None = option("image to run")
     container_id: str | None = option("existing container to use; never started, stopped or removed by us")
     build: str | None = option("folder with a Dockerfile; the image is built and tagged as `image`", path=True)
-    replicas: int = option("how many containers", 1, minimum=1)
+    replicas: int | Bounds = option(
+        "how many containers, or {min: N, max: N, idle: SECONDS}: as many as jobs wait for", 1, minimum=1
+    )
     pull: str = option("'missing' (default), 'always' or 'never'", "missing", choices=("missing", "always", "never"))
     docker_host: str | None = option(
         "engine's address, for instance unix:///run/docker.sock (default: DOCKER_HOST, then the usual socket)"

@@ -6,6 +6,7 @@ from .ledger import Dropped, Ledger, Replica
 from .placement import Decision, Placement
 from .queue import Wanted
 from .replicas import Copies, Eviction, copies, evict
+from .scale import Resize, Scale, Seen
 from .site import Capacity
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "Ledger",
     "Placement",
     "Replica",
+    "Resize",
+    "Scale",
+    "Seen",
     "Up",
     "Wanted",
     "copies",

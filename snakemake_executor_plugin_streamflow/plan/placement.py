@@ -16,6 +16,7 @@ from .hold import Hold
 from .ledger import Ledger
 from .policies import RANKS
 from .queue import PATIENCE, Class, Classes, Entry, View, Wanted, worth_s
+from .scale import asked, filled
 from .scan import Choice, Look, Scan, choose
 from .site import Capacity, Share, Site
 
@@ -195,6 +196,18 @@ class Placement:
     def loads(self) -> Mapping[str, float]:
         """The fraction of each location that is in use, by name."""
         return {name: site.load for name, site in self._sites.items()}
+
+    def is_idle(self, name: str) -> bool:
+        """Tell whether nothing runs at a location."""
+        site = self._sites.get(name)
+        return site is None or not site.running
+
+    def wanted(self, name: str, most: int) -> int:
+        """Return how many more locations like this one the queued tasks would fill; at most `most`."""
+        like = self._sites.get(name)
+        if like is None:
+            return 0
+        return filled(asked(self._classes, like, self._shares[like.location.deployment]), like, most)
 
     def look_again_at(self) -> float | None:
         """Return when `place` should be called even if nothing happens, because a task waits for a busy location."""

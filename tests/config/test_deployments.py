@@ -8,7 +8,7 @@ import pytest
 
 from snakemake_executor_plugin_streamflow.config.foreign import TYPES_NOT_YET
 from snakemake_executor_plugin_streamflow.config.wraps import MAY_WRAP
-from snakemake_executor_plugin_streamflow.model import OPTIONS, FilesystemSpec, Limits, SshHop, Wraps
+from snakemake_executor_plugin_streamflow.model import OPTIONS, Bounds, FilesystemSpec, Limits, SshHop, Wraps
 
 from .reading import deployments, one_problem, problems, read
 
@@ -329,3 +329,33 @@ def test_a_container_in_a_queue_needs_a_node_that_is_held() -> None:
 )
 def test_mistakes_of_clusters(line: str, expected: str) -> None:
     assert expected in one_problem(deployments(f"{line}\n  box: {{type: docker, config: {{image: i}}}}"))
+
+
+def test_replicas_and_scale_are_numbers_or_bounds(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text("services: {a: {image: i}, b: {image: i}}")
+    scale = "{a: 2, b: {min: 2, max: 5, idle: 9}}"
+    text = deployments(
+        "one: {type: docker, config: {image: i, replicas: {max: 4}}}\n"
+        f"  two: {{type: docker-compose, config: {{files: [{tmp_path}/compose.yml], scale: {scale}}}}}"
+    )
+    found = read(text).deployments
+    assert found["one"].options.replicas == Bounds(min=1, max=4, idle=60)
+    assert found["two"].options.scale == {"a": 2, "b": Bounds(min=2, max=5, idle=9)}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "message"),
+    [
+        ("{type: docker, config: {image: i, replicas: {min: 3, max: 2}}}", "expected min of at most max, got 3 and 2"),
+        ("{type: docker, config: {image: i, replicas: {min: 3}}}", "expected a whole number of 1 or more, got nothing"),
+        ("{type: docker, config: {containerId: c, replicas: {max: 2}}}", "an existing container"),
+        ("{type: docker, external: true, config: {image: i, replicas: {max: 2}}}", "an external deployment is used"),
+        (
+            "{type: apptainer, config: {image: i, replicas: {max: 2}}}",
+            "expected a whole number of 1 or more, got a map",
+        ),
+        ("{type: ssh, config: {nodes: [h], scale: {max: 2}}}", "unknown key 'scale'"),
+    ],
+)
+def test_what_cannot_follow_the_queue_is_refused(deployment: str, message: str) -> None:
+    assert message in one_problem(deployments(f"a: {deployment}"))

@@ -18,6 +18,7 @@ from snakemake_executor_plugin_streamflow.connect.kubernetes_job import Kubernet
 from snakemake_executor_plugin_streamflow.connect.kubernetes_pods import PodsConnector
 from snakemake_executor_plugin_streamflow.errors import DeployError, Unreachable
 from snakemake_executor_plugin_streamflow.model import (
+    Bounds,
     Deployment,
     JobService,
     KubernetesJobOptions,
@@ -224,3 +225,27 @@ def test_a_job_ends_by_itself_when_it_has_nothing_to_do_and_not_before(namespace
 
     use(pods, work=check())
     assert not names(namespace, "jobs,pods")
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_pods_come_and_exactly_the_named_ones_stay(namespace: str, tmp_path: Path, kind: str) -> None:
+    name = f"scaled-{secrets.token_hex(3)}"
+    file = manifest(tmp_path, workload(kind, name, 3))
+    pods = connector(namespace, file, scale={"worker": Bounds(min=1, max=3)})
+
+    async def check() -> None:
+        await pods.deploy()
+        (first,) = await pods.locations("worker")
+        await pods.scale("worker", 3, spare=[first.name])
+        there = [one.name for one in await pods.locations("worker")]
+        assert len(there) == 3
+        assert first.name in there
+        spare = there[0] if await pods.scales_in_order("worker") else there[-1]
+        await pods.scale("worker", 1, spare=[spare])
+        while len(left := await pods.locations("worker")) > 1:
+            await asyncio.sleep(0.2)
+        assert [one.name for one in left] == [spare]
+        with pytest.raises(DeployError, match="container 'other', found none"):
+            await pods.scale("other", 2, spare=[spare])
+
+    use(pods, work=check())

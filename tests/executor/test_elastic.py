@@ -104,7 +104,7 @@ def test_a_deployment_goes_when_the_rest_of_the_run_does_not_need_it(
         run.until(TAKEN_DOWN)
         assert time.monotonic() - begin < 4, "half of it when nothing else runs on this machine"
         with docker_engine.client() as client:
-            wait_until(lambda: not client.api.containers(filters={"label": f"streamflow.run={_run_of(work)}"}))
+            wait_until(lambda: not client.api.containers(filters={"label": f"streamflow.run={run_of(work)}"}))
         (work / "go2").touch()
         assert run.end() == 0, run.text
     assert (work / "last.txt").read_text() == "first\n"
@@ -122,7 +122,7 @@ def test_jobs_that_cannot_run_any_more_need_nothing(
     assert (work / "last.txt").read_text() == "first\n"
 
 
-def _run_of(work: Path) -> str:
+def run_of(work: Path) -> str:
     with closing(sqlite3.connect(work / ".snakemake/streamflow/journal.db")) as journal:
         (found,) = journal.execute("SELECT id FROM runs").fetchone()
     return str(found)
