@@ -15,7 +15,7 @@ LISTS = yaml.safe_load((Path(__file__).parent / "workflows.yml").read_text())
 
 
 def check(names: list[str], companion: str, listed: dict[str, str], *, floating: bool = False) -> None:
-    outcomes = run([*names, *listed], companion, floating=floating)
+    outcomes = run([*names, *listed], companion, floating=floating, expected=listed)
     failed = {name: outcomes[name] for name in names if outcomes[name].outcome != "passed"}
     idle = {name: outcomes[name] for name in names if not outcomes[name].jobs}
     passed = {name: outcomes[name] for name in listed if outcomes[name].outcome == "passed"}
