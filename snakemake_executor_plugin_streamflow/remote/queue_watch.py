@@ -94,9 +94,11 @@ class Tracked:
     def _with_exit_file(self, end: JobEnd, now: float) -> JobEnd | SiteError | None:
         if end.code == 0 or end.over:
             return end
+        if self.requeued and end.code > 128:
+            return JobInterrupted(f"job {self.id} was killed and put back into the queue")
         if self.final_at is None:
             patience = SIGNALLED_S if end.code > 128 else SAY_S
-            return end if now - self.ended_at > patience or (self.missing and now - self.ended_at > SAY_S) else None
+            return end if now - self.ended_at > patience else None
         return self._interrupted() or JobEnd(end.code, end.outputs, self._reason(), self._over)
 
     def _without_exit_file(self, waited_s: float) -> JobEnd | SiteError | None:

@@ -95,6 +95,13 @@ def test_a_job_that_ran_and_waits_again_was_put_back() -> None:
     assert isinstance(job.verdict(0), JobInterrupted)
 
 
+def test_a_job_that_was_killed_and_put_back_has_not_failed() -> None:
+    job = tracked(seen(State.RUNNING), JobEnd(137), None)
+    assert job.verdict(SAY_S + 0.1) is None
+    job.hear(seen(State.PENDING), 4.0)
+    assert isinstance(job.verdict(4.0), JobInterrupted)
+
+
 def test_a_job_that_will_never_run_was_refused() -> None:
     verdict = tracked(seen(State.REFUSED)).verdict(0)
     assert isinstance(verdict, SubmitError)
