@@ -261,4 +261,5 @@ def killed(work: Path) -> Iterator[subprocess.Popen[bytes]]:
 def containers(engine: DockerEngine, label: str) -> int:
     """How many containers have a label."""
     with engine.client() as client:
-        return len(client.containers.list(all=True, filters={"label": label.removeprefix("label=")}))
+        mine = {"label": label.removeprefix("label=")}
+        return len(client.containers.list(all=True, ignore_removed=True, filters=mine))

@@ -69,7 +69,8 @@ def containers(engine: DockerEngine, connector: ComposeConnector) -> list[Any]:
     """All containers of the connector's project."""
     name = connector.handle().split()[-1]
     with engine.client() as client:
-        return client.containers.list(all=True, filters={"label": f"com.docker.compose.project={name}"})
+        mine = {"label": f"com.docker.compose.project={name}"}
+        return client.containers.list(all=True, ignore_removed=True, filters=mine)
 
 
 def up(connector: ComposeConnector, work: Callable[[], Awaitable[None]]) -> None:

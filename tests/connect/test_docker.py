@@ -384,7 +384,8 @@ class TestDeployment:
                 with pytest.raises(DeployError, match="already in use"):
                     asyncio.run(connector.deploy())
                 taken.reload()
-                assert len(client.containers.list(all=True, filters={"label": f"streamflow.run={connector.run}"})) == 0
+                mine = {"label": f"streamflow.run={connector.run}"}
+                assert client.containers.list(all=True, ignore_removed=True, filters=mine) == []
             finally:
                 taken.remove()
 

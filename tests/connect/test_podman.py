@@ -86,5 +86,5 @@ def test_containers_of_podman_are_locations(podman: str, monkeypatch: pytest.Mon
 
     asyncio.run(check())
     client = DockerClient(base_url=podman)
-    assert client.containers.list(all=True) == []
+    assert client.containers.list(all=True, ignore_removed=True) == []
     client.close()

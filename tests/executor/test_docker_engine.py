@@ -78,7 +78,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateEngine]:
     finally:
         if private._process is not None:
             with private.client() as client:
-                for container in client.containers.list(all=True):
+                for container in client.containers.list(all=True, ignore_removed=True):
                     container.remove(force=True)
             private.stop()
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
