@@ -148,3 +148,45 @@ deployments:
     stored, count, addresses = (run.work / "out.txt").read_text().splitlines()
     assert (stored, count) == ("stored", "2")
     assert len(set(addresses.split())) == 1
+
+
+BOXES = """\
+version: v1.0
+bindings: [{{rule: "*", target: {{deployment: boxes, locations: 2}}}}]
+deployments:
+  boxes: {{type: docker, config: {{image: "{image}", pull: never, dockerHost: "{address}", replicas: 3}}}}
+"""
+
+
+def test_a_job_whose_other_location_is_lost_is_tried_again_on_the_infrastructures_account(
+    tmp_path: Path, docker_engine: DockerEngine, busybox_image: str
+) -> None:
+    marker = f"{sleep_s()}"
+    snakefile = f"""
+        rule all:
+            output: "out.txt"
+            shell:
+                '''
+                other=$(echo $STREAMFLOW_HOSTS | cut -d, -f2)
+                if [ -e /tried ]; then echo $other > {{output}}; exit; fi
+                touch /tried; $STREAMFLOW_LAUNCHER $other "touch /tried; sleep {marker}"
+                '''
+        """
+    companion = BOXES.format(image=busybox_image, address=docker_engine.address)
+    work = write_workflow(tmp_path, snakefile, companion)
+    run = subprocess.Popen(command(), cwd=work, env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: processes(f"sleep\0{marker}") or run.poll() is not None)
+        (sleeping,) = processes(f"sleep\0{marker}")
+        cgroup = Path(f"/proc/{sleeping}/cgroup").read_text()
+        with docker_engine.client() as client:
+            (lost,) = (box for box in client.containers.list() if str(box.id) in cgroup)
+            lost.kill()
+        said = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
+        run.wait()
+    assert run.returncode == 0, said
+    assert "lost one of its locations" in said
+    assert "does not count as a retry" in said
+    assert (work / "out.txt").read_text().strip()
