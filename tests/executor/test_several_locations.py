@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.remote import launch
+
 from ..servers.docker import DockerEngine, busybox_image, docker_engine  # noqa: F401 - fixtures
 from ..servers.ssh import SshHosts
 from .running import command, environment, processes, run_workflow, wait_until, write_workflow
@@ -46,12 +48,20 @@ def expected() -> int:
 
 
 def test_plain_mpirun_runs_on_all_locations_of_a_job(tmp_path: Path, companion: str) -> None:
+    """Also where the launcher's path has what Open MPI would take it apart at."""
+    companion = companion.replace("/root/work", '"/root/my: work"')
     run = run_workflow(tmp_path, (EXAMPLE / "Snakefile").read_text(), companion, prepare=example)
     assert int((run.work / "results/sum.txt").read_text()) == expected()
     said = (run.work / "logs/add.txt").read_text().splitlines()
     ranks = sorted(line for line in said if line.startswith("rank "))
     assert [line.split(" on ")[0] for line in ranks] == [f"rank {number} of 4" for number in range(4)], said
     assert len({line.split(" on ")[1] for line in ranks}) == 4, said
+
+
+def test_mpich_is_told_of_no_launcher_that_it_cannot_use() -> None:
+    assert launch.environment("/w/jobs/a", ["h"], 1)["HYDRA_LAUNCHER_EXEC"] == "/w/jobs/a/launch"
+    assert "HYDRA_LAUNCHER_EXEC" not in launch.environment("/my w/jobs/a", ["h"], 1)
+    assert not any(name.startswith("HYDRA") for name in launch.elsewhere(launch.environment("/w", ["h"], 1)))
 
 
 def test_the_launcher_is_used_like_ssh(tmp_path: Path, companion: str) -> None:
@@ -61,10 +71,10 @@ def test_the_launcher_is_used_like_ssh(tmp_path: Path, companion: str) -> None:
             threads: 1
             shell:
                 '''
-                other=$(tail -n 1 $STREAMFLOW_HOSTFILE | cut -d' ' -f1)
-                echo $STREAMFLOW_LOCATIONS $STREAMFLOW_RANKS $(tail -n 1 $STREAMFLOW_MACHINEFILE) > {output}
-                $STREAMFLOW_LAUNCHER -x root@$other hostname "; pwd; echo wrong >&2; exit 7" >> {output} 2> err || echo $? $(cat err) >> {output}
-                $STREAMFLOW_LAUNCHER nowhere true 2> err || echo $? $(cat err) >> {output}
+                other=$(tail -n 1 "$STREAMFLOW_HOSTFILE" | cut -d' ' -f1)
+                echo $STREAMFLOW_LOCATIONS $STREAMFLOW_RANKS $(tail -n 1 "$STREAMFLOW_MACHINEFILE") > {output}
+                "$STREAMFLOW_LAUNCHER" -x root@$other hostname "; pwd; echo wrong >&2; exit 7" >> {output} 2> err || echo $? $(cat err) >> {output}
+                "$STREAMFLOW_LAUNCHER" nowhere true 2> err || echo $? $(cat err) >> {output}
                 mpiexec.hydra hostname | sort -u >> {output}
                 '''
         """  # noqa: E501
