@@ -340,17 +340,26 @@ class Driver:
         try:
             await engine.sites.open(binding.targets)
             site = engine.sites.get(begun.location)
-            if site is None or not await self._earlier.is_there(site, one, self._spec(site, one)):
+            if site is None:
+                return False
+            sites = await self._earlier.sites_of(site, one, binding)
+            spec = self._spec(site, one, [each.location.reach for each in sites])
+            if not await self._earlier.is_there(site, one, spec):
                 return False
             self._log.info(f"{task.name} goes on at {site.location.name}, where an earlier run has started it.")
             with self._recorded(one, begun.job):
-                engine.placement.adopt(one.id, begun.location, task.request, engine.loop.time())
+                names = [each.location.name for each in sites]
+                engine.placement.adopt(one.id, names, task.request, engine.loop.time())
                 try:
-                    await self._run([site], one, self._spec(site, one))
+                    await self._run(sites, one, spec)
                 finally:
                     self._waiting.release(one.id)
-        except JobFailed:
-            raise
+        except JobFailed as error:
+            if len(sites) == 1:
+                raise
+            # What it had started at its other locations went with the earlier run, perhaps.
+            self._log.warning(f"{error}\nIt runs anew: the run that had started it at several locations was killed.")
+            return False
         except SiteError as error:
             self._log.warning(f"{task.name}: what an earlier run began at {begun.location} is lost: {error}")
             return False

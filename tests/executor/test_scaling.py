@@ -40,7 +40,7 @@ DOCKER = """\
 deployments:
   box:
     type: docker
-    config: {image: IMAGE, pull: never, dockerHost: ADDRESS, cores: 1, replicas: {min: 1, max: 3, idle: 3}}
+    config: {image: IMAGE, pull: never, dockerHost: ADDRESS, cores: 1, replicas: {min: 1, max: 3, idle: 2}}
 """
 COMPOSE = """\
   - rule: uses
@@ -48,12 +48,12 @@ COMPOSE = """\
 deployments:
   box:
     type: docker-compose
-    config: {files: [compose.yml], host: ADDRESS, timeout: 0, cores: 1, scale: {tool: {min: 1, max: 3, idle: 3}}}
+    config: {files: [compose.yml], host: ADDRESS, timeout: 0, cores: 1, scale: {tool: {min: 1, max: 3, idle: 2}}}
 """
 SERVICE = "{image: IMAGE, command: [sleep, '3600'], pull_policy: never, network_mode: none}"
 PROJECT = f"services: {{tool: {SERVICE}, other: {SERVICE}}}"
-USED_S = 6
-"""How long a job needs the replicas; they would go after three seconds, and half of one."""
+USED_S = 5
+"""How long a job needs the replicas; they would go after two seconds, and half of one."""
 
 
 @pytest.mark.parametrize(
