@@ -22,7 +22,7 @@ FLOORS = [
     {"site", "files"},
     {"sweeping"},
     {"sites", "place", "spec", "launching"},
-    {"locate", "conformance", "finish", "effects"},
+    {"locate", "conformance", "finish"},
     {"removals"},
     {"staging", "errands", "remake"},
     {"runtime"},

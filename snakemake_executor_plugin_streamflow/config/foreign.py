@@ -149,6 +149,13 @@ OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
     HelmOptions: frozenset(
         (
             "forceConflicts",
+            "kubeApiserver",
+            "kubeAsGroup",
+            "kubeAsUser",
+            "kubeCaFile",
+            "kubeInsecureSkipTLSVerify",
+            "kubeTLSServerName",
+            "kubeToken",
             "serverSide",
         )
     ),

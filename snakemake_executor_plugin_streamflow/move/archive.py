@@ -5,13 +5,41 @@ from __future__ import annotations
 import posixpath
 import tarfile
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import lru_cache
 
 from ..remote.quote import encode, quote, words
 from .entry import Entry, Item, join
 from .store import Contents
 
+_PART_FILES = 1000
+_PART_B = 8 << 20
+
 # `cat`: a command that busybox's xargs runs may, when it ends, move the position of an input that is a file.
-_SUMS = r"""cat "$n" | xargs -0 sha1sum | LC_ALL=C sed -n 's/^\\\{0,1\}\([0-9a-f]\{40\}\)  .*/\1/p'"""
+_HASH = r"""digest() { k=0 all=; while kill -0 $$ 2>/dev/null; do
+if [ -e .e$k ]; then
+cat .n$k | xargs -0 sha1sum | LC_ALL=C sed -n 's/^\\\{0,1\}\([0-9a-f]\{40\}\)  .*/\1/p'; k=$((k+1))
+elif [ "$all" ]; then return
+elif [ -e .d ]; then all=1
+else sleep 0.05 2>/dev/null || sleep 1; fi; done; } >.h"""
+"""`digest` makes the digests of the files that `tar` has written; it ends when it has seen the end of the archive.
+
+What is in part K is listed in `.nK`, which is complete when `.eK` is there.
+"""
+
+
+def unpacking(stage: str, *, beside: bool) -> str:
+    """Shell text that unpacks an archive into `stage` and verifies its files, a part while the next is unpacked.
+
+    Without `beside` they are hashed afterwards: that is sooner when there are few of them.
+    """
+    unpack = "tar -xopf - && digest || exit 1"
+    if beside:
+        unpack = """digest 2>/dev/null </dev/null & h=$!
+tar -xopf - && wait $h || { kill $h; exit 1; } 2>/dev/null"""
+    return f"""s={quote(stage)}; mkdir -p "$s" && cd "$s" || exit 1
+{_HASH}
+{unpack}
+[ "$(cat .h)" = "$(cat .d)" ] || {{ echo 'digests differ: bytes were lost'; exit 1; }}"""
 
 
 def stage_names(items: Sequence[Item]) -> list[str]:
@@ -25,13 +53,12 @@ def stage_names(items: Sequence[Item]) -> list[str]:
 
 
 def placing(stage: str, items: Sequence[Item], path: Callable[[str], str]) -> str:
-    """Shell text that verifies what lies in `stage` and moves it to its place.
+    """Shell text that moves what lies in `stage` to its place.
 
     Across filesystems `mv` copies: there everything first goes beside its place, under another name.
     """
     lines = [
-        f"""s={quote(stage)}; n=$s/.n; cd "$s" || exit 1""",
-        f"""[ ! -s .n ] || [ "$({_SUMS})" = "$(cat .d)" ] || {{ echo 'digests differ: bytes were lost'; exit 1; }}""",
+        f"""s={quote(stage)}; cd "$s" || exit 1""",
         f"""put() {{ t=$2/.{posixpath.basename(stage)}
 {{ mv -f "$1" "$t" && if [ -d "$3" ] || [ -L "$3" ]; then rm -rf "$3"; fi && mv -f "$t" "$3"
 }} || {{ rm -rf "$t"; exit 1; }}; }}""",
@@ -72,15 +99,16 @@ def placing(stage: str, items: Sequence[Item], path: Callable[[str], str]) -> st
 
 
 async def archive(items: Sequence[Item], contents: Contents) -> AsyncIterator[bytes]:
-    """Yield a tar archive of the items, each below its staging name, then the digests that `placing` checks."""
-    names: list[bytes] = []
+    """Yield a tar archive of the items, each below its staging name, with what `unpacking` checks."""
+    names: list[str] = []
+    parts, left_b = 0, _PART_B
     pending = bytearray()
     for item, top in zip(items, stage_names(items), strict=True):
         for entry in item.entries:
             name = join(top, entry.name)
             pending += _header(name, entry)
             if entry.kind == "f":
-                names.append(b"./" + encode(name))
+                names.append(name)
                 left = entry.size_b
                 while True:
                     _, piece = await anext(contents)
@@ -97,11 +125,24 @@ async def archive(items: Sequence[Item], contents: Contents) -> AsyncIterator[by
                     if not left:
                         break
                 pending += bytes(-entry.size_b % 512)
+                left_b -= entry.size_b
+                if left_b <= 0 or len(names) >= _PART_FILES:
+                    pending += _part(parts, names)
+                    parts, left_b, names = parts + 1, _PART_B, []
+    if names:
+        pending += _part(parts, names)
     await contents.end(items[0].target)
-    for name, content in ((".n", b"".join(n + b"\0" for n in names)), (".d", "\n".join(contents.digests).encode())):
-        pending += _header(name, Entry("", "f", len(content), 0, 0o600)) + content + bytes(-len(content) % 512)
-    pending += bytes(1024)
+    pending += _member(".d", "\n".join(contents.digests).encode()) + bytes(1024)
     yield bytes(pending)
+
+
+def _part(number: int, names: Sequence[str]) -> bytes:
+    listed = "".join(f"./{name}\0" for name in names)
+    return _member(f".n{number}", encode(listed)) + _member(f".e{number}", b"")
+
+
+def _member(name: str, content: bytes) -> bytes:
+    return _header(name, Entry("", "f", len(content), 0, 0o600)) + content + bytes(-len(content) % 512)
 
 
 def _header(name: str, entry: Entry) -> bytes:
@@ -109,9 +150,8 @@ def _header(name: str, entry: Entry) -> bytes:
     path = encode(name)
     when = entry.mtime_ns // 10**9
     if entry.kind == "f" and len(path) <= 100 and entry.size_b < 8**11 and 0 <= when < 8**11:
-        fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0        0" % (entry.mode, 0, 0, entry.size_b, when)
-        block = (path.ljust(100, b"\0") + fields + bytes(100) + b"ustar  \0").ljust(512, b"\0")
-        return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+        fields, total = _plain(entry.mode, entry.size_b, when)
+        return path.ljust(100, b"\0") + fields + b"%06o\0 " % (total + sum(path)) + _PLAIN_END
     info = tarfile.TarInfo(name)
     info.mode, info.mtime = entry.mode, entry.mtime_ns // 10**9
     if entry.kind == "d":
@@ -121,3 +161,13 @@ def _header(name: str, entry: Entry) -> bytes:
     else:
         info.size = entry.size_b
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+_PLAIN_END = b"0" + bytes(100) + b"ustar  ".ljust(255, b"\0")
+
+
+@lru_cache
+def _plain(mode: int, size_b: int, when: int) -> tuple[bytes, int]:
+    """What follows the name in a header, and the sum of all bytes but those of the name."""
+    fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, 0, 0, size_b, when)
+    return fields, sum(fields) + 8 * ord(" ") + sum(_PLAIN_END)

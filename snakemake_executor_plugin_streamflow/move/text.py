@@ -13,6 +13,8 @@ SMALL_B = 4 << 20
 """Up to here a transfer goes through a shell that stays; above, through a channel of its own."""
 
 _PART_MIB = 64
+BATCH = 500
+"""Names in one command."""
 
 _PUT = rf"""take() {{ q=$(($1/262144)) r=$(($1%262144))
 [ $q = 0 ] || dd bs=262144 count=$q iflag=fullblock 2>/dev/null || return
@@ -35,19 +37,12 @@ _DIGEST = re.compile(r"^\\?([0-9a-f]{40})  ", re.MULTILINE)
 
 def contents(names: Sequence[str]) -> str:
     """Text that prints the contents of files, one after another."""
-    return "\n".join(_batched("cat --", names))
-
-
-def small_contents(names: Sequence[str]) -> str:
-    """As `contents`, for many small files: GNU `cat` makes a buffer of 128 KiB for each, `tail` does not."""
-    each = """if tail -q -c +1 -- /dev/null 2>/dev/null; then each() { tail -q -c +1 -- "$@"; }
-else each() { cat -- "$@"; }; fi"""
-    return "\n".join([each, *_batched("each", names)])
+    return "\n".join(batched("cat --", names))
 
 
 def digests(names: Sequence[str]) -> str:
     """Text that prints a digest of each file; `found_digests` reads it."""
-    return "\n".join(_batched("sha1sum --", names))
+    return "\n".join(batched("sha1sum --", names))
 
 
 def sums(names: Sequence[str]) -> str:
@@ -65,17 +60,15 @@ def found_digests(text: str) -> list[str]:
 def reading(names: Sequence[str], total: int) -> str:
     """Text that prints the contents of files and then a digest of each; large ones are hashed meanwhile.
 
-    `dd` gathers small files: each write costs a packet or a frame. What cannot be read is seen by its digest.
+    What cannot be read is seen by its digest. Many small ones: see `gather`.
     """
     if not names:
         return ":"
     if total <= SMALL_B:
         return f"{contents(names)}\n{digests(names)}"
-    small = total < len(names) << 18
-    give = f"{{ {small_contents(names)}\n}} | dd ibs=65536 obs=262144 2>/dev/null" if small else contents(names)
     return f"""t=$(mktemp) || exit 1; trap 'rm -f "$t"' EXIT
 {{ {digests(names)}
-}} >"$t" & {give}
+}} >"$t" & {contents(names)}
 wait; cat "$t" """
 
 
@@ -112,16 +105,17 @@ def filling(items: Sequence[Item], names: Sequence[str]) -> str:
         [
             f"{_HAS_BLOCKS} || {{ echo 'dd has no fullblock'; exit 1; }}",
             _PUT,
-            *_batched("mkdir -p", dict.fromkeys(folders)),
+            *batched("mkdir -p", dict.fromkeys(folders)),
             f"{{ {chr(10).join(files)}\n}} >.d",
             *links,
-            *(line for mode, group in modes.items() for line in _batched(f"chmod {mode:o}", group)),
-            *(line for when, group in times.items() for line in _batched(f"touch -d @{when}", group)),
+            *(line for mode, group in modes.items() for line in batched(f"chmod {mode:o}", group)),
+            *(line for when, group in times.items() for line in batched(f"touch -d @{when}", group)),
             *reversed(closed),
         ]
     )
 
 
-def _batched(command: str, names: Iterable[str]) -> list[str]:
+def batched(command: str, names: Iterable[str]) -> list[str]:
+    """Lines that each run a command with some of the names."""
     names = list(names)
-    return [f"{command} {words(names[at : at + 500])} || exit 1" for at in range(0, len(names), 500)]
+    return [f"{command} {words(names[at : at + BATCH])} || exit 1" for at in range(0, len(names), BATCH)]

@@ -17,8 +17,8 @@ from ..model import Location
 from ..remote.job import Found
 from ..remote.quote import decode, encode, quote, words
 from ..remote.shell import Completed, Shell
-from . import listing
-from .archive import archive, placing, stage_names
+from . import gather, listing
+from .archive import archive, placing, stage_names, unpacking
 from .entry import Entry, Item, checked, compare, inside, join
 from .store import Contents, Pieces, Store
 from .text import SMALL_B, found_digests, reading, sums, writing
@@ -113,18 +113,17 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         for item in items:
             checked(item, self.name)
         stage = f"{self.workdir}/.streamflow/in/{secrets.token_hex(8)}"
-        made = f's={quote(stage)}; mkdir -p "$s" || exit 1\n'
         text = placing(stage, items, self.path)
         try:
             if sum(item.size_b for item in items) <= SMALL_B:
                 data = b"".join([part async for part in archive(items, contents)])
                 async with self._shell() as shell:
-                    done = await shell.feed(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', data)
+                    done = await shell.feed(f"{unpacking(stage, beside=False)}\n{text}", data)
             elif len(items) == 1 and not items[0].directory:
                 done = await self._pour_file(stage, items[0], contents)
             else:
-                stream = archive(items, contents)
-                done = await self._pour(f'{made}tar -xopf - -C "$s" || exit 1\n{text}', stream)
+                script = f"{unpacking(stage, beside=True)}\n{text}"
+                done = await self._pour(script, archive(items, contents))
         except BaseException:
             await self.discard(stage)
             raise
@@ -193,16 +192,24 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         files = [(item, entry) for item in items for entry in item.files()]
         total = sum(entry.size_b for _, entry in files)
         names = [self.path(join(item.source, entry.name)) for item, entry in files]
+        if gather.worth(names, total):
+            async with self._shell() as shell:
+                async for piece_of in gather.apart(shell, names, [entry for _, entry in files], digests):
+                    yield piece_of
+            compare(items, digests, self.name)
+            return
         async with self._shell() as shell:
             pieces = shell.fetch(reading(names, total), total)
-            rest = b""
+            data, at = b"", 0
             for _, entry in files:
                 left = entry.size_b
                 if not left:
                     yield entry, b""
                 while left:
-                    rest = rest or await anext(pieces)
-                    piece, rest = (rest, b"") if len(rest) <= left else (rest[:left], rest[left:])
+                    if at == len(data):
+                        data, at = await anext(pieces), 0
+                    piece = data[at : at + left]
+                    at += len(piece)
                     left -= len(piece)
                     yield entry, piece
             async for _ in pieces:

@@ -12,7 +12,7 @@ from .quote import quote, words
 
 REQUIRED = (
     *("cat", "find", "grep", "head", "mkdir", "mktemp", "mv", "readlink", "rm", "sed", "setsid", "sha1sum", "sleep"),
-    *("sort", "stat", "tail", "tar", "touch", "xargs"),
+    *("dd", "sort", "stat", "tail", "tar", "tee", "touch", "xargs"),
 )
 """Tools that sessions, job directories and transfers use; busybox has all of them."""
 
@@ -51,6 +51,7 @@ def script(workdir: str | None, *, shared: bool = False) -> str:
 LC_ALL=C; export LC_ALL
 for t in {" ".join(REQUIRED)}; do command -v $t >/dev/null 2>&1 || echo "missing $t"; done
 stat -c %s / >/dev/null 2>&1 || echo "missing stat -c"
+[ -e /dev/fd/1 ] || echo "missing /dev/fd"
 w={where}
 {own}e=$(mkdir -p "$w/.streamflow" 2>&1 && cd "$w" 2>&1 && mkdir -p .streamflow/jobs .streamflow/in 2>&1 \\
   && chmod 700 .streamflow 2>&1) || echo "unusable $e"

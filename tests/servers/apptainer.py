@@ -26,11 +26,7 @@ def apptainer_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SIF file."""
     if shutil.which("apptainer") is None:
         pytest.skip(MISSING)
-    return make_image(tmp_path_factory.mktemp("apptainer"))
-
-
-def make_image(folder: Path) -> Path:
-    """Make a SIF file in a folder."""
+    folder = tmp_path_factory.mktemp("apptainer")
     tree = Tree()
     add_gnu(tree)
     with tarfile.open(fileobj=io.BytesIO(tree.close())) as tar:
