@@ -1,7 +1,7 @@
 # make demo     run the example on two sites of this machine
 # make test     everything: format, lint, types, tests (installs what they need)
 # make lint | types | unit     one part of it
-# make test-snakemake     all of Snakemake's own test workflows, here and at a site, and what differs
+# make test-snakemake     all of Snakemake's own test workflows, here, at a site and in containers; goes on where it was
 # make clean    remove all that these made
 
 SHELL := bash
@@ -155,8 +155,8 @@ unit:
 
 test-snakemake:
 	@$(checks_venv)
-	PATH="$(BIN):$$PATH" $(BIN)/python -m tests.snakemake_workflows.upstream
+	PATH="$(BIN):$$PATH" $(BIN)/python -m tests.snakemake_workflows.everywhere $(ARGS)
 
 clean:
-	@rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .demo .snakemake-tests build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

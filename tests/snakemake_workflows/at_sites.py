@@ -1,21 +1,24 @@
 """A pytest plugin for Snakemake's own tests: what they run with the local executor runs at a site of ours instead.
 
-Loaded with `-p at_sites` by `runner.py`, in a pytest of its own. Environment: STREAMFLOW_SITE, a folder with
-`streamflow.yml`, in which WORKDIR stands for a fresh folder (empty: the local executor runs everything);
-STREAMFLOW_FLOATING, not empty when files are to stay at the site; STREAMFLOW_OUTCOMES, the file that gets a line of
-JSON for each test.
+Loaded with `-p at_sites` by `upstream.py`, in a pytest of its own. Environment: STREAMFLOW_SITE, a companion file in
+which WORKDIR stands for a fresh folder (empty: the local executor runs everything); STREAMFLOW_CONTAINER and
+STREAMFLOW_ENGINE, the container that this folder is in, if it is; STREAMFLOW_FLOATING, not empty when files are to stay
+at the site; STREAMFLOW_OUTCOMES, the file that gets a line of JSON for each test.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import sqlite3
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from typing import Any
 import pytest
 
 SITE = os.environ.get("STREAMFLOW_SITE", "")
+CONTAINER, ENGINE = os.environ.get("STREAMFLOW_CONTAINER", ""), os.environ.get("STREAMFLOW_ENGINE", "")
 FLOATING = bool(os.environ.get("STREAMFLOW_FLOATING"))
 NOT_RUNS = re.compile(
     r"--executor|--dry-?run|--summary|--dag|--generate|--list|--touch|--unlock|--default-storage|>|snakemake\s+-n\b"
@@ -92,7 +96,7 @@ def companion(work: Path) -> Path:
         shutil.rmtree(SITES.get(str(work), ""), ignore_errors=True)
         folder = SITES[str(work)] = Path(tempfile.mkdtemp(prefix="streamflow-workflows-"))
         (folder / "site").mkdir()
-        text = Path(SITE, "streamflow.yml").read_text().replace("WORKDIR", str(folder / "site"))
+        text = Path(SITE).read_text().replace("WORKDIR", f"/root/{folder.name}" if CONTAINER else f"{folder}/site")
         (folder / "streamflow.yml").write_text(text)
     return SITES[str(work)] / "streamflow.yml"
 
@@ -125,11 +129,25 @@ def bring_home(work: Path) -> None:
         return
     with sqlite3.connect(work / ".snakemake/streamflow/journal.db") as journal:
         known = [path for (path,) in journal.execute("SELECT DISTINCT path FROM replicas")]
+    if CONTAINER:
+        copy_out(f"/root/{SITES[str(work)].name}", known, SITES[str(work)] / "site")
     for path in known:
         here, there = work / path, SITES[str(work)] / "site" / path
         if not here.exists() and there.exists():
             here.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if there.is_dir() else shutil.copy2)(there, here)
+
+
+def copy_out(site: str, paths: list[str], to: Path) -> None:
+    """Copy what there is of some paths below the site's folder in the container."""
+    from docker import DockerClient
+
+    with closing(DockerClient(base_url=ENGINE)) as client:
+        found = client.containers.get(CONTAINER).exec_run(
+            ["tar", "-C", site, "-c", "--ignore-failed-read", "--", *paths], demux=True
+        )
+    with tarfile.open(fileobj=io.BytesIO(found.output[0] or b""), mode="r:") as archive:
+        archive.extractall(to, filter="tar")
 
 
 @pytest.fixture(autouse=True)

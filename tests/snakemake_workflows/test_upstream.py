@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,13 @@ import yaml
 
 from ..servers.docker import DockerEngine, docker_engine  # noqa: F401
 from ..servers.python_image import snakemake_image  # noqa: F401
-from .upstream import LOCAL_SITE, container_site, run, table
+from .upstream import LOCAL, Site, container, run, table
 
 LISTS = yaml.safe_load((Path(__file__).parent / "workflows.yml").read_text())
 
 
-def check(names: list[str], companion: str, listed: dict[str, str], *, floating: bool = False) -> None:
-    outcomes = run([*names, *listed], companion, floating=floating, expected=listed)
+def check(names: list[str], site: Site, listed: Collection[str]) -> None:
+    outcomes = run([*names, *listed], site, expected=listed)
     failed = {name: outcomes[name] for name in names if outcomes[name].outcome != "passed"}
     idle = {name: outcomes[name] for name in names if not outcomes[name].jobs}
     passed = {name: outcomes[name] for name in listed if outcomes[name].outcome == "passed"}
@@ -26,20 +28,20 @@ def check(names: list[str], companion: str, listed: dict[str, str], *, floating:
 
 @pytest.mark.timeout(1500)
 def test_at_a_local_site() -> None:
-    check(LISTS["site"], LOCAL_SITE, LISTS["not"])
+    check(LISTS["site"], LOCAL, LISTS["not"])
 
 
 @pytest.mark.timeout(900)
 def test_in_containers(docker_engine: DockerEngine, snakemake_image: str) -> None:
-    check(LISTS["container"], container_site(docker_engine.address, snakemake_image), {})
+    check(LISTS["container"], container(docker_engine.address, snakemake_image), ())
 
 
 @pytest.mark.timeout(900)
 def test_floating_at_a_local_site() -> None:
-    check(LISTS["floating"], LOCAL_SITE, LISTS["not_floating"], floating=True)
+    check(LISTS["floating"], replace(LOCAL, floating=True), LISTS["not_floating"])
 
 
 @pytest.mark.timeout(900)
 def test_floating_in_containers(docker_engine: DockerEngine, snakemake_image: str) -> None:
-    site = container_site(docker_engine.address, snakemake_image, keep="WORKDIR")
-    check(LISTS["floating_container"], site, {}, floating=True)
+    site = replace(container(docker_engine.address, snakemake_image), floating=True)
+    check(LISTS["floating_container"], site, ())

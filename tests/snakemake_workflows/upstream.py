@@ -1,10 +1,4 @@
-"""Snakemake's own test workflows: fetched from the package index, and run at sites of ours.
-
-python -m tests.snakemake_workflows.upstream local          all of them, with the local executor
-python -m tests.snakemake_workflows.upstream site           all of them, at a site of this machine
-python -m tests.snakemake_workflows.upstream floating       the same, with files that stay at the site
-python -m tests.snakemake_workflows.upstream site NAME ...  some of them
-"""
+"""Snakemake's own test workflows: fetched from the package index, and run at sites of ours."""
 
 from __future__ import annotations
 
@@ -15,40 +9,74 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
+from docker import DockerClient
 
 HERE = Path(__file__).parent
-CHUNK = 10
+CHUNK = 25
 """Tests of one pytest process."""
 TIMEOUT_S = 120
 """Of one test."""
 
-LOCAL_SITE = """\
+COMPANION = """\
 version: v1.0
 bindings:
   - {rule: "*", target: {deployment: site}}
 deployments:
-  site: {type: local, workdir: WORKDIR, config: {cores: 100, memory: 64GB}}
+  site: {type: %s, workdir: WORKDIR, config: {%scores: 100, memory: 64GB}}
 """
 
 
-def container_site(engine: str, image: str, keep: str = "") -> str:
-    """Return the companion file of a site in a container whose Python has Snakemake, without network.
+@dataclass(frozen=True)
+class Site:
+    """Where jobs go.
 
-    Args:
-        keep: a folder of this machine that has the site's files, also when the container has gone.
+    Attributes:
+        companion: the file that describes it; empty: the local executor runs everything. WORKDIR in it stands for a
+            fresh folder for each test, CONTAINER for the container.
+        engine: the address of a Docker engine; empty: there is no container.
+        image: that the container is made of: one for each pytest process, without network.
+        floating: what jobs make stays there.
     """
-    config = f"image: '{image}', dockerHost: '{engine}', network: [none], python: python3, cores: 100, memory: 64GB"
-    config += f", volume: ['{keep}:/root/work']" if keep else ""
-    return (
-        'version: v1.0\nbindings:\n  - {rule: "*", target: {deployment: site}}\n'
-        f"deployments:\n  site: {{type: docker, workdir: /root/work, config: {{{config}}}}}\n"
+
+    companion: str
+    engine: str = ""
+    image: str = ""
+    floating: bool = False
+
+    @contextmanager
+    def up(self, folder: Path) -> Iterator[dict[str, str]]:
+        """Write the companion file, start the container; give the environment that `at_sites.py` reads."""
+        file, container = folder / "streamflow.yml", None
+        with ExitStack() as stack:
+            if self.engine:
+                client = stack.enter_context(closing(DockerClient(base_url=self.engine, timeout=60)))
+                container = client.containers.run(self.image, ["sleep", "86400"], detach=True, network="none")
+                stack.callback(container.remove, force=True, v=True)
+            name = container.name if container else ""
+            file.write_text(self.companion.replace("CONTAINER", name))
+            yield {
+                "STREAMFLOW_SITE": str(file) if self.companion else "",
+                "STREAMFLOW_CONTAINER": name,
+                "STREAMFLOW_ENGINE": self.engine,
+                "STREAMFLOW_FLOATING": "yes" if self.floating else "",
+            }
+
+
+HERE_ONLY = Site("")
+LOCAL = Site(COMPANION % ("local", ""))
+
+
+def container(engine: str, image: str) -> Site:
+    """Return a site in a container whose Python has Snakemake, without network and without a folder of this machine."""
+    return Site(
+        COMPANION % ("docker", f"containerId: CONTAINER, dockerHost: '{engine}', python: python3, "), engine, image
     )
 
 
@@ -84,61 +112,58 @@ def names() -> list[str]:
     return sorted(set(re.findall(r"^(?:async )?def (test\w+)\(", text, re.MULTILINE)))
 
 
-def run(
-    tests: Iterable[str],
-    companion: str | None,
-    *,
-    floating: bool = False,
-    at_once: int = 2,
-    expected: Collection[str] = (),
-) -> dict[str, Outcome]:
-    """Run tests, at the site that a companion file describes, or with the local executor. Blocks for minutes.
+def run(tests: Iterable[str], site: Site, *, at_once: int = 2, expected: Collection[str] = ()) -> dict[str, Outcome]:
+    """Run tests at a site. Blocks for minutes.
 
     Args:
         expected: tests that are known to fail: they get no second chance.
     """
     wanted = list(tests)
-    with tempfile.TemporaryDirectory(prefix="streamflow-upstream-") as folder:
-        site = Path(folder)
-        (site / "streamflow.yml").write_text(companion or "")
-        chunks = [wanted[start : start + CHUNK] for start in range(0, len(wanted), CHUNK)]
-        with ThreadPoolExecutor(at_once) as pool:
-            done = list(pool.map(lambda chunk: _run(chunk, site if companion else None, floating), chunks))
-        found = {name: outcome for outcomes in done for name, outcome in outcomes.items()}
-        # Some count seconds: what failed beside others gets a second chance, alone.
-        for name in [n for n, outcome in found.items() if outcome.outcome == "failed" and n not in expected]:
-            found |= _run([name], site if companion else None, floating)
+    size = min(CHUNK, -(-len(wanted) // at_once))
+    chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    with ThreadPoolExecutor(at_once) as pool:
+        done = list(pool.map(lambda chunk: run_chunk(chunk, site), chunks))
+    found = {name: outcome for outcomes in done for name, outcome in outcomes.items()}
+    # Some count seconds: what failed beside others gets a second chance, alone.
+    for name in [n for n, outcome in found.items() if outcome.outcome == "failed" and n not in expected]:
+        found |= run_chunk([name], site)
     return found
 
 
-def _run(tests: Sequence[str], site: Path | None, floating: bool) -> dict[str, Outcome]:
-    """Run some tests in one process. One that ends the process, or hangs in it, takes those behind it along."""
-    with tempfile.TemporaryDirectory(prefix="streamflow-upstream-") as folder:
-        outcomes = Path(folder, "outcomes")
+def run_chunk(tests: Sequence[str], site: Site) -> dict[str, Outcome]:
+    """Run some tests in one process. Those behind one that ends the process, or hangs in it, get another process."""
+    found: dict[str, Outcome] = {}
+    left = list(tests)
+    while left:
+        found |= _run(left, site)
+        left = [name for name in tests if name not in found]
+        if left and left != list(tests)[-len(left) :]:
+            raise AssertionError(f"pytest ran other tests than these: {left}")
+        if left:
+            found[left.pop(0)] = Outcome("failed", 0, 0.0, "the test process ended")
+    return found
+
+
+def _run(tests: Sequence[str], site: Site) -> dict[str, Outcome]:
+    with tempfile.TemporaryDirectory(prefix="streamflow-upstream-") as name, site.up(Path(name)) as told:
+        folder = Path(name)
+        outcomes = folder / "outcomes"
         outcomes.touch()
         env = {k: v for k, v in os.environ.items() if k not in ("SNAKEMAKE_PROFILE", "PYTEST_ADDOPTS")}
-        env |= {
-            "PYTHONPATH": f"{HERE}:{HERE.parents[1]}",
-            "STREAMFLOW_SITE": str(site or ""),
-            "STREAMFLOW_FLOATING": "yes" if floating else "",
-            "STREAMFLOW_OUTCOMES": str(outcomes),
-        }
+        env |= told | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "STREAMFLOW_OUTCOMES": str(outcomes)}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "at_sites", "-p", "no:cacheprovider", "-o", "addopts="]
         command += ["--timeout", str(TIMEOUT_S), *(f"tests/tests.py::{name}" for name in tests)]
-        with Path(folder, "log").open("wb") as log:
+        with (folder / "log").open("wb") as log:
             subprocess.run(
                 command, cwd=source(), env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
             )
         found: dict[str, Outcome] = {}
         for line in outcomes.read_text().splitlines():
             value = json.loads(line)
-            name = value.pop("test").partition("[")[0]
-            if name not in found or value["outcome"] == "failed":
-                found[name] = Outcome(**value)
-    missing = [name for name in tests if name not in found]
-    if missing and len(tests) > 1:  # the process has died: each by itself
-        found |= {name: outcome for one in missing for name, outcome in _run([one], site, floating).items()}
-    return {name: found.get(name, Outcome("failed", 0, 0.0, "the test process ended")) for name in tests}
+            test = value.pop("test").partition("[")[0]
+            if test not in found or value["outcome"] == "failed":
+                found[test] = Outcome(**value)
+    return found
 
 
 def table(outcomes: Mapping[str, Outcome]) -> str:
@@ -147,26 +172,3 @@ def table(outcomes: Mapping[str, Outcome]) -> str:
         f"{name:60} {o.outcome:8} {o.jobs:4} {o.seconds:6.1f} {o.why.strip().splitlines()[-1][:120] if o.why else ''}"
         for name, o in sorted(outcomes.items())
     )
-
-
-def compare() -> int:
-    """Run all tests here and at a site, print the table, and return how many differ from what the lists say."""
-    listed = yaml.safe_load((HERE / "workflows.yml").read_text())["not"]
-    here = run(names(), None)
-    able = [name for name, outcome in here.items() if outcome.outcome == "passed"]
-    there = run(able, LOCAL_SITE, expected=listed)
-    wrong = {name: outcome for name, outcome in there.items() if (outcome.outcome == "passed") == (name in listed)}
-    at_site = sum(outcome.outcome == "passed" and outcome.jobs > 0 for outcome in there.values())
-    print(table(there))
-    print(f"\n{len(here)} tests, {len(able)} pass with the local executor; of these, at a site:")
-    print(f"{len(able) - len(listed)} expected to pass, {at_site} passed that ran jobs there, {len(listed)} listed")
-    print(f"{len(wrong)} other than expected\n{table(wrong)}")
-    return len(wrong)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        sys.exit(bool(compare()))
-    where, *some = sys.argv[1:]
-    companion = None if where == "local" else LOCAL_SITE
-    print(table(run(some or names(), companion, floating=where == "floating")))
