@@ -2,13 +2,15 @@
 
     python benchmarks/jobs.py [WHERE ...] [--jobs N] [--rounds N]
 
-WHERE: sites, ssh, docker, generic; default: all. Each way runs once a round, in turn; the best of each are compared.
+WHERE: sites, ssh, docker, apptainer, generic; default: all. Each way runs once a round, in turn; the best of each are
+compared. `apptainer` is compared with `docker`: two instances with two containers.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import rig
@@ -81,10 +83,36 @@ def against_generic(below: Path, count: int, rounds: int) -> None:
     rig.say("cluster-generic / sites, time per job", ratio, 30, at_least=True)
 
 
+def against_docker(below: Path, count: int, rounds: int) -> None:
+    """Compare instances with containers: wall time, and the processor time of Snakemake and what it starts."""
+    runs: dict[str, list[rig.Run]] = {"docker": [], "apptainer": []}
+    with rig.docker_options() as docker, rig.apptainer_options() as apptainer:
+        config = {
+            "docker": {"type": "docker", "config": {**docker, "cores": PARALLEL}},
+            "apptainer": {
+                "type": "apptainer",
+                "workdir": str(below / "work"),
+                "config": {**apptainer, "cores": PARALLEL},
+            },
+        }
+
+        def measure(which: str) -> float:
+            done = once(OURS, count, rig.companion(("bench", config[which]), policy="spread"))
+            runs[which].append(done)
+            print(f"  {which}: {done.seconds:.2f} s, processor {done.cpu_s:.2f} s", flush=True)
+            return done.seconds
+
+        times = rig.alternate(rounds, {which: partial(measure, which) for which in runs})
+    ratio = min(times["apptainer"]) / min(times["docker"])
+    rig.say(f"{count} jobs, apptainer / docker, wall time", ratio, 1.2)
+    cpu = min(run.cpu_s for run in runs["apptainer"]) / min(run.cpu_s for run in runs["docker"])
+    rig.say(f"{count} jobs, apptainer / docker, processor time of Snakemake and its children", cpu, 1.2)
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("where", nargs="*", default=["sites", "ssh", "docker", "generic"])
+    parser.add_argument("where", nargs="*", default=["sites", "ssh", "docker", "apptainer", "generic"])
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -93,6 +121,8 @@ def main() -> None:
             below = stack.enter_context(rig.workflow(""))
             if where == "sites":
                 against_local("sites", rig.local_sites(below, PARALLEL), args.jobs, args.rounds)
+            elif where == "apptainer":
+                against_docker(below, args.jobs, args.rounds)
             elif where == "generic":
                 against_generic(below, args.jobs, args.rounds)
             else:

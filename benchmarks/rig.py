@@ -148,6 +148,15 @@ def docker_options() -> Iterator[dict[str, object]]:
         yield {"image": image, "pull": "never", "replicas": 2, "docker_host": engine.address}
 
 
+@contextlib.contextmanager
+def apptainer_options() -> Iterator[dict[str, object]]:
+    """Give the options of two instances of an image with the same tools as the containers'."""
+    from tests.servers import apptainer
+
+    with tempfile.TemporaryDirectory(prefix="streamflow-bench-") as folder:
+        yield {"image": str(apptainer.make_image(Path(folder))), "replicas": 2}
+
+
 def connector(kind: str, options: Mapping[str, object], name: str = "bench") -> Connector:
     """Return a connector of the package for these options."""
     own = f"b{os.getpid()}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from .effects import effects
 from .engine import Engine
 from .errors import DataLost, JobFailed, JobTimeout, SiteError, quote_tail
 from .finish import finish, undo
@@ -78,6 +79,8 @@ class Accounting:
         await self._keeping.weigh(site, task)
         home = [(output, found) for output, found in pairs if output.home]
         moved = await site.insist(lambda: staging.stage_out(site, home))
+        if task.effects and not site.in_place:
+            moved += await site.insist(partial(self._bring_effects, site, task))
         self._tally.fetched_b[site.location.name] += moved
         await self._deliver(site, outputs)
         self._go_home(self._keeping.after(site, task, binding))
@@ -106,6 +109,17 @@ class Accounting:
                 self._engine.errands.spare(() if keep else [output.path for output in updated])
             moved = await site.insist(lambda: staging.stage_out(site, wanted))
             self._tally.fetched_b[site.location.name] += moved
+
+    async def _bring_effects(self, site: Site, task: Task) -> int:
+        """Tell the ledger of what a job has made beside its outputs, and bring it home; return the bytes that moved."""
+        staging = self._engine.staging
+        found = staging.account_effects(site, task, await effects(site, task.id))
+        if task.floating:
+            self._go_home(self._bring_home(site, [one.path for one in found if not task.outputs()]))
+            return 0
+        moved = await staging.stage_out(site, [(Output(one.path), one) for one in found])
+        self._engine.files.settle([one.path for one in found])
+        return moved
 
     async def _deliver(self, site: Site, outputs: Sequence[Output]) -> None:
         """Bring outputs to where others expect them; final targets in the background."""

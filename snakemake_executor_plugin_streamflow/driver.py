@@ -14,7 +14,7 @@ from .config import binding_for
 from .earlier import Earlier
 from .elastic import Elastic, Rest
 from .engine import Engine
-from .errors import CapacityError, DataLost, DeployError, JobFailed, NoSpace, SiteError
+from .errors import CapacityError, DataLost, DeployError, JobFailed, JobInterrupted, NoSpace, SiteError, Unreachable
 from .jobs import LAUNCHER, PROGRAMS, PYTHON, Task
 from .journal import State, TaskRecord
 from .keeping import Keeping, Later
@@ -239,12 +239,14 @@ class Driver:
             first = chosen[0]
             if first is None or None in chosen:
                 raise Reconsider
-            env = await sites.needed(decision.target)
-            task = replace(task, env={**task.env, **env}) if env else task
             if decision.target.nodes > 1:
                 task = replace(task, resources={"nodes": decision.target.nodes, **task.resources})
             try:
-                await self._at([site for site in chosen if site is not None], task)
+                async with self._scaling.holding(decision.target):
+                    env = await sites.needed(decision.target)
+                    await self._at(
+                        [site for site in chosen if site is not None], replace(task, env={**task.env, **env})
+                    )
                 first.strikes = 0
             except (JobFailed, DataLost):
                 raise
@@ -274,7 +276,7 @@ class Driver:
         try:
             async with asyncio.TaskGroup() as group:
                 for one in {each.location.filesystem: each for each in reversed(sites)}.values():
-                    group.create_task(self._stage_in(one, task))
+                    group.create_task(self._stage_in(one, task) if one is site else self._beside(one, task))
         except* SiteError as errors:
             raise errors.exceptions[0] from None
         if task.nested:
@@ -282,6 +284,31 @@ class Driver:
             own = {PYTHON: runtime.python, LAUNCHER: runtime.launcher, PROGRAMS: runtime.programs}
             task = replace(task, env={**task.env, **own})
         await self._run(sites, task, self._spec(site, task, [each.location.reach for each in sites]))
+
+    async def _beside(self, site: Site, task: Task) -> None:
+        """Stage in at one of a job's other locations."""
+        with self._not_the_first(site, task):
+            await self._stage_in(site, task)
+
+    @contextmanager
+    def _not_the_first(self, site: Site, task: Task) -> Iterator[None]:
+        """Blame one of a job's other locations, when it does not answer, and not the one that runs the job."""
+        try:
+            yield
+        except Unreachable as error:
+            if self._engine.sites.strike(site, error):
+                self._waiting.reconsider()
+            raise JobInterrupted(f"{task.name} lost one of its locations, {site.location.name}: {error}") from error
+
+    async def _check_others(self, sites: Sequence[Site], task: Task) -> None:
+        """Tell whether a job that has failed may have done so because another location of it was lost.
+
+        Raises:
+            JobInterrupted: one does not answer.
+        """
+        for site in sites[1:]:
+            with self._not_the_first(site, task):
+                await site.shells.ask("true")
 
     def _spec(self, site: Site, task: Task, hosts: Sequence[str] = ()) -> JobSpec:
         return job_spec(site, task, hosts, partial(self._engine.locator.path_at, site))
@@ -296,6 +323,8 @@ class Driver:
             journal.flush()
             async with launching(sites, spec, self._log.debug):
                 end = await site.run(spec)
+            if end.code:
+                await self._check_others(sites, task)
         finally:
             staging.written(site, outputs)
         await self._accounting.account(site, task, self.binding(task), end)
@@ -311,17 +340,26 @@ class Driver:
         try:
             await engine.sites.open(binding.targets)
             site = engine.sites.get(begun.location)
-            if site is None or not await self._earlier.is_there(site, one, self._spec(site, one)):
+            if site is None:
+                return False
+            sites = await self._earlier.sites_of(site, one, binding)
+            spec = self._spec(site, one, [each.location.reach for each in sites])
+            if not await self._earlier.is_there(site, one, spec):
                 return False
             self._log.info(f"{task.name} goes on at {site.location.name}, where an earlier run has started it.")
             with self._recorded(one, begun.job):
-                engine.placement.adopt(one.id, begun.location, task.request, engine.loop.time())
+                names = [each.location.name for each in sites]
+                engine.placement.adopt(one.id, names, task.request, engine.loop.time())
                 try:
-                    await self._run([site], one, self._spec(site, one))
+                    await self._run(sites, one, spec)
                 finally:
                     self._waiting.release(one.id)
-        except JobFailed:
-            raise
+        except JobFailed as error:
+            if len(sites) == 1:
+                raise
+            # What it had started at its other locations went with the earlier run, perhaps.
+            self._log.warning(f"{error}\nIt runs anew: the run that had started it at several locations was killed.")
+            return False
         except SiteError as error:
             self._log.warning(f"{task.name}: what an earlier run began at {begun.location} is lost: {error}")
             return False

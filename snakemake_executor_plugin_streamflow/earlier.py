@@ -17,6 +17,7 @@ from .errors import SiteError
 from .jobs import Output, Task
 from .journal import DeploymentRecord, State, TaskRecord
 from .journal.alive import is_alive
+from .model import Binding
 from .remote.job import JobSpec, render
 from .remote.leftovers import BESIDE
 from .remote.quote import quote
@@ -91,6 +92,21 @@ class Earlier:
     def may_run(self, task: Task, record: TaskRecord) -> bool:
         """Whether the job may still run, or have ended, at its location."""
         return record.state in _LIVING and record.outputs == self._paths(task)
+
+    async def sites_of(self, site: Site, task: Task, binding: Binding) -> list[Site]:
+        """Return all locations of its job, the one that runs it first; that one alone, when not all are there.
+
+        Raises:
+            Unreachable: the site does not answer.
+        """
+        mine = [target for target in binding.targets if target.deployment == site.location.deployment]
+        if all(target.locations == 1 for target in mine):
+            return [site]
+        there = await site.shells.ask(f"cat {quote(site.directory(task.id))}/hostfile")
+        hosts = [line.split()[0] for line in there.text.splitlines() if line and not there.code]
+        known = {one.location.reach: one for one in self._engine.sites if one.connector is site.connector}
+        others = [known.get(host) for host in hosts[1:]]
+        return [site, *(one for one in others if one is not None)] if None not in others else [site]
 
     async def is_there(self, site: Site, task: Task, spec: JobSpec) -> bool:
         """Whether its job directory is there, and of this very job; another one is ended.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
 
 from .engine import Engine
 from .errors import SiteError
-from .model import Bounds, Deployment, bounds_of
+from .model import Bounds, Deployment, Target, bounds_of
 from .plan import Resize, Scale, Seen
 from .site import Site
 
@@ -30,6 +32,21 @@ class Scaling:
     def __init__(self, engine: Engine, needed: Callable[[], Collection[str] | None], busy: Callable[[], bool]) -> None:
         self._engine, self._needed, self._busy = engine, needed, busy
         self._tasks: list[asyncio.Task[None]] | None = None
+        self._held: Counter[tuple[str, str]] = Counter()
+        self._shrinking = asyncio.Lock()
+
+    @asynccontextmanager
+    async def holding(self, target: Target) -> AsyncIterator[None]:
+        """Let no replica go of the services that a job of a target needs: it is told where they are."""
+        services = [(target.deployment, service) for service in target.needs]
+        self._held.update(services)
+        try:
+            if services:
+                async with self._shrinking:  # what is going now is gone before the job is told
+                    pass
+            yield
+        finally:
+            self._held.subtract(services)
 
     def start(self) -> None:
         """Begin; idempotent."""
@@ -64,16 +81,19 @@ class Scaling:
             if resize is None:
                 continue
             gone = [site for name, site in mine.items() if name not in resize.spare]
+            if gone and self._shrinking.locked():
+                continue
             what = f"deployment {deployment.name}" + (f", service {service}" if service else "")
             try:
                 if gone:
                     names = ", ".join(site.location.name for site in gone)
                     engine.log.info(f"{what}: {names} no longer needed: {resize.count} left")
-                    await engine.retire(gone)
+                    async with self._shrinking:
+                        await engine.retire(gone)
+                        await engine.lifecycle.scale(up, service, resize.count, spare=resize.spare)
                 else:
                     engine.log.info(f"{what}: jobs wait: {resize.count} instead of {len(mine)}")
-                await engine.lifecycle.scale(up, service, resize.count, spare=resize.spare)
-                if not gone:
+                    await engine.lifecycle.scale(up, service, resize.count, spare=resize.spare)
                     await engine.sites.look(deployment.name, service)
             except SiteError as error:
                 if told != str(error):
@@ -86,7 +106,9 @@ class Scaling:
         placement, names = self._engine.placement, [site.location.name for site in mine]
         connectors = self._engine.lifecycle.connectors().values()
         entered = {one.inner.location.name for one in connectors if one.inner is not None}
-        busy = {name for name in names if name in entered or not placement.is_idle(name)}
+        location = mine[0].location
+        held = self._held[(location.deployment, location.service)] > 0
+        busy = {name for name in names if held or name in entered or not placement.is_idle(name)}
         room = bounds.max - len(mine)
         wanted = placement.wanted(names[0], max(room, 1))
         resize = scale.decide(Seen(names, busy, wanted), now)

@@ -7,6 +7,7 @@ import posixpath
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from .errors import DataLost, TransferError
 from .files import Files
@@ -21,6 +22,9 @@ from .remote.job import Found, JobEnd
 from .remote.quote import quote
 from .removals import Removals
 from .site import Site
+
+_EFFECT = "e-"
+"""Versions of files that jobs have made without declaring them begin with it."""
 
 
 class Staging:
@@ -91,6 +95,24 @@ class Staging:
                 digest = found.digest or None
                 self._ledger.put(Replica(canonical, filesystem, version, size, mtime, digest, directory, made))
                 site.checked.add(canonical)
+
+    def account_effects(self, site: Site, task: Task, found: Iterable[Found]) -> list[Found]:
+        """Tell the ledger what a job has made beside its outputs, and return it: files that are not otherwise known."""
+        filesystem = site.location.filesystem
+        busy = {path for written in self._written.values() for path in +written}
+        busy |= {self._files.canonical(output.path) for output in task.outputs()}
+        new = []
+        for one in found:
+            whole = [one.path, *map(str, PurePosixPath(one.path).parents)]
+            known = [replica for path in whole if (replica := self._ledger.get(path, filesystem)) is not None]
+            if busy.intersection(whole) or any(not replica.version.startswith(_EFFECT) for replica in known):
+                continue
+            if not known or (known[0].size_b, known[0].mtime_ns) != (one.size_b, one.mtime_ns):
+                version, now = f"{_EFFECT}{task.id}", time.time_ns()
+                self._ledger.put(Replica(one.path, filesystem, version, one.size_b, one.mtime_ns, made_ns=now))
+                site.checked.add(one.path)
+                new.append(one)
+        return new
 
     async def lost_inputs(self, site: Site, inputs: Sequence[str]) -> list[str]:
         """Return inputs that are not at a site any more, though they were brought or made there; they are forgotten.

@@ -50,6 +50,10 @@ class StorageProvider(StorageProviderBase):
 
     def __post_init__(self) -> None:
         self._copies: set[Path] = set()
+        if self.is_default:
+            from .snakefile import adapt
+
+            adapt(self)
 
     def object(self, query: str, keep_local: Any = _UNSAID, retrieve: Any = _UNSAID, static: bool = False) -> Any:
         # For a path of the workflow Snakemake gives neither option; for `storage(...)` always both.

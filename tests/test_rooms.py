@@ -22,7 +22,7 @@ FLOORS = [
     {"site", "files"},
     {"sweeping"},
     {"sites", "place", "spec", "launching"},
-    {"locate", "conformance", "finish"},
+    {"locate", "conformance", "finish", "effects"},
     {"removals"},
     {"staging", "errands", "remake"},
     {"runtime"},

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..model import Binding, Companion, Deployment, NeededFile
+from ..model import Binding, Companion, Deployment, HelmOptions, NeededFile
 from .bindings import read_bindings
-from .deployments import deployment, read_deployments
+from .deployments import Declared, deployment, read_deployments
+from .helm import check_machine as check_helm_machine
 from .nodes import Document, Place
 from .reader import Reader
 from .sections import CompanionSection
@@ -46,6 +47,7 @@ def _read(document: Document, text: str, reader: Reader) -> Companion | None:
     declared = read_deployments(document, reader, file)
     placed = read_bindings(reader, file.bindings, declared, document.shown)
     placed += read_workflows(reader, file, declared, document.shown)
+    _check_machine(reader, placed, declared)
     document.raise_problems()
     deployments = {name: deployment(name, one) for name, one in declared.items() if one}
     deployments = _one_workdir_each(document, placed, deployments)
@@ -61,6 +63,16 @@ def _read(document: Document, text: str, reader: Reader) -> Companion | None:
             for place, file in (one.files if one else ())
         ),
     )
+
+
+def _check_machine(
+    reader: Reader, placed: Sequence[tuple[Binding, str]], declared: Mapping[str, Declared | None]
+) -> None:
+    """Note what this machine lacks for the deployments that jobs may go to."""
+    for name in {target.deployment: None for binding, _ in placed for target in binding.targets}:
+        one = declared.get(name)
+        if one is not None and isinstance(one.options, HelmOptions):
+            check_helm_machine(reader, one.options)
 
 
 def _one_workdir_each(

@@ -149,13 +149,6 @@ OPTIONS_NOT_YET: dict[type, frozenset[str]] = {
     HelmOptions: frozenset(
         (
             "forceConflicts",
-            "kubeApiserver",
-            "kubeAsGroup",
-            "kubeAsUser",
-            "kubeCaFile",
-            "kubeInsecureSkipTLSVerify",
-            "kubeTLSServerName",
-            "kubeToken",
             "serverSide",
         )
     ),

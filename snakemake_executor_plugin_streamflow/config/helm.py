@@ -16,7 +16,10 @@ from .reader import Reader
 
 RELEASE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LONGEST = 53
-INSTALL = "install helm 3.13 or newer (https://helm.sh), or `pip install snakemake-executor-plugin-streamflow[helm]`"
+INSTALL = (
+    "this machine has no helm: install helm 3.13 or newer (https://helm.sh), "
+    "or `pip install snakemake-executor-plugin-streamflow[helm]`"
+)
 
 COMMAND_ONLY = (
     *("cascade", "content_cache", "dep_up", "dependency_update", "devel", "disable_openapi_validation", "enable_dns"),
@@ -28,7 +31,7 @@ COMMAND_ONLY = (
 
 
 def check_helm(reader: Reader, options: HelmOptions) -> None:
-    """Note what contradicts itself, what is not there, and what this machine lacks."""
+    """Note what contradicts itself, and what is not there."""
     _check_files(reader, options)
     _check_values(reader, options)
     name = options.release_name
@@ -37,11 +40,17 @@ def check_helm(reader: Reader, options: HelmOptions) -> None:
         reader.problem(options, "release_name", message)
     if options.in_cluster and (options.kubeconfig or options.kube_context) and reader.sound(options, "in_cluster"):
         reader.problem(options, "in_cluster", "contradicts kubeconfig and kubeContext")
+    if options.in_cluster and options.kube_apiserver and reader.sound(options, "in_cluster"):
+        reader.problem(options, "in_cluster", "contradicts kubeApiserver")
     for one, other in (("username", "password"), ("password", "username")):
         if getattr(options, one) and not getattr(options, other):
             reader.problem(options, one, f"expected {other} too")
     if options.password and options.username and not options.repo:
         reader.problem(options, "password", "expected repo too; for an oci:// registry use `helm registry login`")
+
+
+def check_machine(reader: Reader, options: HelmOptions) -> None:
+    """Note what this machine lacks; for deployments that a binding names."""
     if shutil.which("helm") is None:
         _check_library(reader, options)
 
@@ -86,7 +95,7 @@ def _check_values(reader: Reader, options: HelmOptions) -> None:
 
 def _check_library(reader: Reader, options: HelmOptions) -> None:
     if find_spec("helm_python") is None:
-        reader.report(options, f"this machine has no helm: {INSTALL}")
+        reader.report(options, INSTALL)
         return
     for name in COMMAND_ONLY:
         if getattr(options, name):

@@ -9,20 +9,20 @@ from collections.abc import Sequence
 from .queue import Queue, Seen, State, Submission, Value, added, command, service_options
 from .queue_connector import QueueConnector
 
-_ID = re.compile(r"^[fƒ][1-9A-HJ-NP-Za-km-z]+$", re.MULTILINE)
+_ID = re.compile(r"^[fƒ]([1-9A-HJ-NP-Za-km-z]+)$", re.MULTILINE)
 _RESULTS = {
     "COMPLETED": State.ENDED,
     "FAILED": State.ENDED,
-    "CANCELED": State.CANCELLED,
+    **dict.fromkeys(("CANCELED", "CANCELLED"), State.CANCELLED),
     "TIMEOUT": State.TIMED_OUT,
 }
 
 
 class FluxQueue(Queue):
-    """The commands of Flux; ids are in its own base 58."""
+    """The commands of Flux; ids are in its own base 58, with the plain `f` that is printed where ƒ cannot be."""
 
     name = "flux"
-    own_id = "$FLUX_JOB_ID"
+    own_id = "$(printf %s \"$FLUX_JOB_ID\" | sed 's/^ƒ/f/')"
     hosts = "flux hostlist -e local | tr ' ,' '\\n\\n'"
 
     def submit(self, job: Submission) -> str:
@@ -51,14 +51,15 @@ class FluxQueue(Queue):
     def submitted(self, said: str) -> str:
         if not (found := _ID.findall(said)):
             raise ValueError(said)
-        return str(found[-1])
+        return f"f{found[-1]}"
 
     def status(self, ids: Sequence[str]) -> str:
         return f"flux jobs -n -o '{{id.f58}}|{{state}}|{{result}}|{{exception.type}}' {' '.join(ids)}"
 
     def states(self, said: str) -> dict[str, Seen]:
         found = {}
-        for job, word, result, problem in re.findall(r"^([fƒ]\w+)\|(\w+)\|(\w*)\|(.*)$", said, re.MULTILINE):
+        for plain, word, result, problem in re.findall(r"^[fƒ](\w+)\|(\w+)\|(\w*)\|(.*)$", said, re.MULTILINE):
+            job = f"f{plain}"
             if word != "INACTIVE":
                 found[job] = Seen(State.RUNNING if word in ("RUN", "CLEANUP") else State.PENDING, word)
                 continue
@@ -74,7 +75,7 @@ class FluxQueue(Queue):
         return f"flux cancel {' '.join(ids)}"
 
     def knows_none(self, said: str) -> bool:
-        return bool(re.search(r"unknown job|is inactive|job is inactive|JobID unknown|not found", said, re.IGNORECASE))
+        return bool(re.search(r"unknown job|is inactive|JobID \S+ unknown|not found", said, re.IGNORECASE))
 
 
 class FluxConnector(QueueConnector):

@@ -111,8 +111,10 @@ class HelmConnector(PodsConnector):
         namespace = await self._cluster.namespace()
         if shutil.which("helm"):
             return HelmCommand(self.options, self._name(), namespace)
-        from .helm_library import HelmLibrary  # an optional extra; the companion file was refused without both
-
+        try:
+            from .helm_library import HelmLibrary  # an optional extra
+        except ImportError as error:
+            raise DeployError(f"{self.deployment.name}: this machine has neither helm nor helm-python-sdk") from error
         return HelmLibrary(self.options, self._name(), namespace)
 
     async def _objects(self, release: Release) -> list[Json]:

@@ -176,9 +176,22 @@ def repository_entry(options: HelmOptions) -> dict[str, Any]:
 
 
 def environment(options: HelmOptions) -> dict[str, str]:
-    """Return the environment of the command: what the companion file says is not overridden by it."""
+    """Return the environment of the command: what the companion file says is not overridden by it.
+
+    Who we are is told there, too: a command line is for everybody to see.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HELM_KUBE", "HELM_NAMESPACE"))}
-    return kept | ({"KUBECONFIG": os.devnull} if options.in_cluster else {})
+    given = {
+        "HELM_KUBEAPISERVER": options.kube_apiserver,
+        "HELM_KUBETOKEN": options.kube_token,
+        "HELM_KUBEASUSER": options.kube_as_user,
+        "HELM_KUBEASGROUPS": ",".join(options.kube_as_group),
+        "HELM_KUBECAFILE": options.kube_ca_file,
+        "HELM_KUBETLS_SERVER_NAME": options.kube_tls_server_name,
+        "HELM_KUBEINSECURE_SKIP_TLS_VERIFY": "true" if options.kube_insecure_skip_tls_verify else None,
+        "KUBECONFIG": os.devnull if options.in_cluster else None,
+    }
+    return kept | {name: value for name, value in given.items() if value}
 
 
 def _texts(options: HelmOptions, flags: Mapping[str, str]) -> list[str]:

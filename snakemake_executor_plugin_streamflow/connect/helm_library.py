@@ -124,6 +124,13 @@ class HelmLibrary:
             with helm_python.Config(
                 kubeconfig_path=os.devnull if options.in_cluster else options.kubeconfig,
                 kube_context=options.kube_context,
+                kube_token=options.kube_token,
+                kube_apiserver=options.kube_apiserver,
+                kube_ca_file=options.kube_ca_file,
+                kube_tls_server_name=options.kube_tls_server_name,
+                kube_insecure_skip_tls_verify=options.kube_insecure_skip_tls_verify,
+                kube_as_user=options.kube_as_user,
+                kube_as_groups=list(options.kube_as_group) or None,
                 burst_limit=options.burst_limit,
                 qps=options.queries_per_second,
                 namespace=self._namespace,

@@ -19,6 +19,7 @@ class HtcondorQueue(Queue):
 
     name = "htcondor"
     own_id = "$STREAMFLOW_QUEUE_ID"
+    own_session = True  # it knows processes by their parents and environment; and looks at its own time limit rarely
 
     def submit(self, job: Submission) -> str:
         wants = job.wants

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import DeployError, SiteError
 from ..model import KubernetesOptions, bounds_of
@@ -46,10 +46,7 @@ class KubernetesConnector(PodsConnector):
         for one in manifests:
             await objects.kind(one) if one["kind"] != "Namespace" else None  # a typing error is found before any start
         try:
-            made = [await self._make(objects, one) for one in manifests]
-            self.log.debug(f"{self.deployment.name}: made {', '.join(map(name_of, made))}")
-            if self.options.wait:
-                await self._ready(objects, made)
+            await self.bring_up(objects, manifests)
         except BaseException as error:
             await undisturbed(self._give_up())
             if isinstance(error, DeployError):
@@ -98,6 +95,23 @@ class KubernetesConnector(PodsConnector):
             self._read = in_order(found)
         return self._read
 
+    async def bring_up(self, objects: Objects, manifests: Sequence[Json]) -> None:
+        """Make objects, and wait until they are ready.
+
+        Raises:
+            DeployError: with the cluster's words; what was made is there.
+        """
+        await self.make(objects, manifests, self.pods)
+
+    async def make(
+        self, objects: Objects, manifests: Sequence[Json], pods: Callable[[], Awaitable[Sequence[Json]]]
+    ) -> None:
+        """Make objects, and wait until their pods, which `pods` lists, are ready. Raises as `bring_up` does."""
+        made = [await self._make(objects, one) for one in manifests]
+        self.log.debug(f"{self.deployment.name}: made {', '.join(map(name_of, made))}")
+        if self.options.wait:
+            await self._ready(objects, made, pods)
+
     async def _make(self, objects: Objects, manifest: Json) -> Json:
         made = await objects.create(manifest, timeout_s=self.options.timeout)
         if made is not None:
@@ -112,7 +126,9 @@ class KubernetesConnector(PodsConnector):
             "or say `external: true` to use what is there"
         )
 
-    async def _ready(self, objects: Objects, made: Sequence[Json]) -> None:
+    async def _ready(
+        self, objects: Objects, made: Sequence[Json], list_pods: Callable[[], Awaitable[Sequence[Json]]]
+    ) -> None:
         pause_s, longest_s = LOOK_S
         seen: list[Json] = list(made)
         pods: Sequence[Json] = ()
@@ -122,7 +138,7 @@ class KubernetesConnector(PodsConnector):
             async with asyncio.timeout(self.options.timeout):
                 while True:
                     seen = [await objects.get(one) or one for one in made if pod_spec(one)]
-                    pods = await self.pods()
+                    pods = await list_pods()
                     if not (waiting := unready(seen)):
                         now_up = {one.host for one in instances(pods)}
                         if now_up == up:

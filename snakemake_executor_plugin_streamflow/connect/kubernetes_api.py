@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import ssl
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
-from kubernetes import client, config
+from kubernetes import client
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import InvalidHandshake, InvalidStatus
@@ -28,6 +26,7 @@ from ..errors import DeployError, Unreachable
 from ..model import ClusterOptions
 from .base import Inner
 from .forwards import ForwardsSockets
+from .kubernetes_access import Access
 from .kubernetes_manifests import Json
 from .kubernetes_tunnel import Tunnel
 
@@ -35,7 +34,6 @@ CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S = 10, 60
 PING_S, PONG_S = 30, 120
 QUEUE_FRAMES = 64
 SEND_BUFFER_B = 1024 * 1024
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class Refused(DeployError):
@@ -52,8 +50,8 @@ class Cluster:
     def __init__(self, options: ClusterOptions, inner: Inner | None) -> None:
         self._options = options
         self._inner = None if inner is not None and inner.connector.deployment.type == "local" else inner
-        self._client: client.ApiClient | None = None
-        self._namespace = ""
+        self._access: Access | None = None
+        self._pool = urllib3.PoolManager()
         self._tls: ssl.SSLContext | None = None
         self._tunnel: Tunnel | None = None
         self._finding = asyncio.Lock()
@@ -66,8 +64,7 @@ class Cluster:
         Raises:
             DeployError: the kubeconfig cannot be used.
         """
-        await self._connected()
-        return self._namespace
+        return (await self._connected()).namespace
 
     async def call(self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None) -> Json:
         """Send a request and return the object in the answer.
@@ -94,15 +91,15 @@ class Cluster:
             Refused: with the server's words; nothing was started.
             Unreachable: it does not answer.
         """
-        api = await self._connected()
-        headers = await asyncio.to_thread(_headers, api.configuration)
-        url = _url(api.configuration.host, path, query)
+        access = await self._connected()
+        headers = await asyncio.to_thread(access.headers)
+        url = access.url(path, query)
         more: dict[str, Any] = {}
         if self._tls is not None:
             more["ssl"] = self._tls
-            more["server_hostname"] = api.configuration.tls_server_name or urlsplit(url).hostname
-        if api.configuration.proxy:
-            more["proxy"] = api.configuration.proxy
+            more["server_hostname"] = access.server_name or urlsplit(url).hostname
+        if access.proxy:
+            more["proxy"] = access.proxy
         try:
             return await connect_websocket(
                 url.replace("http", "ws", 1),
@@ -125,17 +122,17 @@ class Cluster:
 
     async def close(self) -> None:
         """Drop connections. Idempotent."""
-        api, self._client = self._client, None
+        access, self._access = self._access, None
         tunnel, self._tunnel = self._tunnel, None
-        if api is not None:
-            await asyncio.to_thread(api.rest_client.pool_manager.clear)
+        if access is not None:
+            await asyncio.to_thread(self._pool.clear)
         if tunnel is not None:
             tunnel.close()
 
     async def _answer(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any) -> bytes:
-        api = await self._connected()
-        url = _url(api.configuration.host, path, tuple((query or {}).items()))
-        running = asyncio.ensure_future(asyncio.to_thread(_request, api, method, url, body))
+        access = await self._connected()
+        words = tuple((query or {}).items())
+        running = asyncio.ensure_future(asyncio.to_thread(_request, self._pool, access, method, path, words, body))
         try:
             status, answer = await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -150,17 +147,18 @@ class Cluster:
             raise Refused(_words(answer, status), status)
         return answer
 
-    async def _connected(self) -> client.ApiClient:
+    async def _connected(self) -> Access:
         async with self._finding:
-            if self._client is None:
-                found, self._namespace = await asyncio.to_thread(_configuration, self._options)
+            if self._access is None:
+                found = await asyncio.to_thread(Access.read, self._options)
                 if self._inner is not None:
                     await self._through(self._inner, found)
-                self._tls = _tls(found) if found.host.startswith("https") else None
-                self._client = client.ApiClient(found)
-            return self._client
+                self._tls = found.tls()
+                self._pool = client.ApiClient(found.configuration).rest_client.pool_manager
+                self._access = found
+            return self._access
 
-    async def _through(self, inner: Inner, found: client.Configuration) -> None:
+    async def _through(self, inner: Inner, found: Access) -> None:
         """Have the server reached as the inner location reaches it."""
         connector, location = inner.connector, inner.location
         if not isinstance(connector, ForwardsSockets):
@@ -170,68 +168,24 @@ class Cluster:
         parts = urlsplit(found.host)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tunnel = await Tunnel.open(connector, location, f"{parts.hostname}:{port}")
-        found.tls_server_name = found.tls_server_name or parts.hostname
-        found.proxy = None
-        found.host = f"{parts.scheme}://127.0.0.1:{self._tunnel.port}{parts.path}"
+        found.through(self._tunnel.port)
 
     def _unreachable(self, error: BaseException) -> Unreachable:
-        where = self._client.configuration.host if self._client else "the cluster"
+        where = self._access.host if self._access else "the cluster"
         reason = str(error) or type(error).__name__
         return Unreachable(f"the Kubernetes API at {where} does not answer: {reason}; try `kubectl version`")
 
 
-def _configuration(options: ClusterOptions) -> tuple[client.Configuration, str]:
-    """Read the credentials; return them and the namespace."""
-    found = client.Configuration()
-    found.connection_pool_maxsize = 32
-    file = options.kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    there = any(Path(one).exists() for one in file.split(os.pathsep))
-    try:
-        if options.in_cluster or (not there and not options.kubeconfig and ACCOUNT.exists()):
-            config.load_incluster_config(client_configuration=found)
-            namespace = (ACCOUNT / "namespace").read_text("utf-8").strip()
-        elif not there:
-            raise DeployError(f"no kubeconfig at {file}: name one by kubeconfig or KUBECONFIG, or say inCluster: true")
-        else:
-            config.load_kube_config(file, options.kube_context, client_configuration=found, persist_config=False)
-            contexts, current = config.list_kube_config_contexts(file)
-            wanted = options.kube_context or current["name"]
-            context = next(one for one in contexts if one["name"] == wanted)["context"]
-            namespace = context.get("namespace") or "default"
-    except (config.ConfigException, OSError, ValueError, TypeError) as error:
-        raise DeployError(f"the kubeconfig ({file}) cannot be used: {error}") from error
-    return found, options.namespace or namespace
-
-
-def _tls(found: client.Configuration) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=found.ssl_ca_cert)
-    if not found.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if found.cert_file:
-        context.load_cert_chain(found.cert_file, found.key_file)
-    return context
-
-
-def _headers(found: client.Configuration) -> dict[str, str]:
-    """Return what shows who we are; a token that has expired is renewed."""
-    return {
-        one["key"]: one["value"] for one in found.auth_settings().values() if one["in"] == "header" and one["value"]
-    }
-
-
-def _url(host: str, path: str, query: Sequence[tuple[str, Any]]) -> str:
-    return f"{host.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
-
-
-def _request(api: client.ApiClient, method: str, url: str, body: Any) -> tuple[int, bytes]:
-    headers = {"Accept": "application/json, */*", **_headers(api.configuration)}
+def _request(
+    pool: urllib3.PoolManager, access: Access, method: str, path: str, query: Sequence[tuple[str, Any]], body: Any
+) -> tuple[int, bytes]:
+    headers = [("Accept", "application/json, */*"), *access.headers()]
     if body is not None:
-        headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
-    reply = api.rest_client.pool_manager.request(
+        headers.append(("Content-Type", "application/merge-patch+json" if method == "PATCH" else "application/json"))
+    reply = pool.request(
         method,
-        url,
-        headers=headers,
+        access.url(path, query),
+        headers=urllib3.HTTPHeaderDict(headers),
         body=None if body is None else json.dumps(body, default=str).encode(),
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=REPLY_TIMEOUT_S),
         retries=False,

@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import DeployError
-from ..model import JobService, KubernetesJobOptions
+from ..model import JobService, KubernetesJobOptions, Location
 from .kubernetes import KubernetesConnector
+from .kubernetes_apply import Objects
 from .kubernetes_manifests import Json
+from .kubernetes_pods import label_value
 
 AGENT = """trap 'exit 0' TERM INT; n=0
 busy() { for p in /proc/[0-9]*; do
@@ -30,6 +33,9 @@ read -r own </proc/1/comm
 while [ $n -lt "$1" ]; do sleep 1 & wait $!; n=$((n+1)); if busy; then n=0; fi; done"""
 """The main process; its parameter is how long it may be idle. Jobs, and what shells run for a transfer, are work."""
 
+SERVICE = "streamflow.service"
+"""Label of Jobs and their pods."""
+
 TTL_S = 300
 """How long the cluster keeps a Job that has ended, for who wants to know why."""
 
@@ -38,6 +44,35 @@ class KubernetesJobConnector(KubernetesConnector):
     """Makes Jobs of services' descriptions; the rest is as with manifests."""
 
     options: KubernetesJobOptions  # type: ignore[assignment]
+    _unfit: Mapping[str, DeployError] = {}
+
+    async def bring_up(self, objects: Objects, manifests: Sequence[Json]) -> None:
+        """Bring up each service by itself: only the jobs of one that does not come up fail."""
+
+        async def one(name: str) -> None:
+            async def pods() -> Sequence[Json]:
+                return [pod for pod in await self.pods() if _service(pod) == label_value(name)]
+
+            await self.make(objects, [one for one in manifests if _service(one) == label_value(name)], pods)
+
+        names = list(self.options.services)
+        ends = await asyncio.gather(*map(one, names), return_exceptions=True)
+        errors = {name: end for name, end in zip(names, ends, strict=True) if isinstance(end, BaseException)}
+        self._unfit = {name: error for name, error in errors.items() if isinstance(error, DeployError)}
+        for error in errors.values():
+            if not isinstance(error, DeployError) or len(self._unfit) == len(names):
+                raise error
+        for name, error in self._unfit.items():
+            self.log.warning(f"{self.deployment.name}: service {name} cannot be used: {error}")
+
+    async def locations(self, service: str | None) -> Sequence[Location]:
+        try:
+            return await super().locations(service)
+        except DeployError as error:
+            if (unfit := self._unfit.get(service or "")) is None:
+                raise
+            message = f"{self.deployment.name}: service {service} cannot be used: {unfit}"
+            raise DeployError(message, transient=unfit.transient) from error
 
     async def manifests(self) -> list[Json]:
         """Return the Jobs.
@@ -71,11 +106,19 @@ def job(deployment: str, name: str, service: JobService, template: Json) -> Json
         }
     pod["restartPolicy"] = "Never"  # a job that was killed with its pod is ours to start again
     pod.setdefault("terminationGracePeriodSeconds", 2)
+    label = {SERVICE: label_value(name)}
+    of_pod = spec["template"].get("metadata") or {}
+    spec["template"]["metadata"] = {**of_pod, "labels": {**(of_pod.get("labels") or {}), **label}}
+    metadata["labels"] = {**(metadata.get("labels") or {}), **label}
     spec |= {"backoffLimit": 0, "parallelism": 1, "completions": 1}
     spec.setdefault("ttlSecondsAfterFinished", TTL_S)
     if service.walltime:
         spec["activeDeadlineSeconds"] = service.walltime * 60
     return {**found, "apiVersion": "batch/v1", "kind": "Job", "metadata": {**metadata, "generateName": f"{stem}-"}}
+
+
+def _service(one: Json) -> str:
+    return str(one["metadata"].get("labels", {}).get(SERVICE))
 
 
 def _resources(service: JobService) -> dict[str, str]:

@@ -63,7 +63,7 @@ class LsfQueue(Queue):
 
     def states(self, said: str) -> dict[str, Seen]:
         found = {}
-        for job, word, code, reason in re.findall(r"^(\d+)\|(\w+)\|([^|\n]*)\|([^\n]*)$", said, re.MULTILINE):
+        for job, word, code, reason in re.findall(r"^ *(\d+)\|(\w+)\|([^|\n]*)\|([^\n]*)$", said, re.MULTILINE):
             term = re.search(r"TERM_(\w+)", reason)
             state = _WORDS.get(word, State.UNKNOWN)
             if term and state.final:

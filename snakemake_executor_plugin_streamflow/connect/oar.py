@@ -18,15 +18,22 @@ _WORDS = {
 }
 _EVENTS = {
     "WALLTIME": State.TIMED_OUT,
-    "FRAG_JOB_REQUEST": State.CANCELLED,
     "BESTEFFORT_KILL": State.PREEMPTED,
     "EXTERMINATE_JOB": State.NODE_FAILED,
     "LAUNCHING_OAREXEC_TIMEOUT": State.NODE_FAILED,
+    "PING_CHECKER_NODE_SUSPECTED": State.NODE_FAILED,
+    "FRAG_JOB_REQUEST": State.CANCELLED,
 }
+"""Type of an event -> what it makes of a job in error; the first that is there counts: OAR itself deletes jobs."""
+_AGAIN = "RESUBMIT_JOB_AUTOMATICALLY"
 
 
 class OarQueue(Queue):
-    """The commands of OAR 2 and 3."""
+    """The commands of OAR 2 and 3.
+
+    When a node fails before a job has begun, OAR submits the job again by itself: what it says of the new one, which
+    names the old one in `resubmit_job_id`, is said of the old one, and both are cancelled together.
+    """
 
     name = "oar"
     own_id = "$OAR_JOB_ID"
@@ -67,27 +74,32 @@ class OarQueue(Queue):
             except ValueError:
                 end = at + 1
             else:
-                found |= {str(job): _seen(values) for job, values in jobs.items() if isinstance(values, dict)}
+                sound = {str(job): values for job, values in jobs.items() if isinstance(values, dict)}
+                found |= {job: _seen(values) for job, values in sound.items()}
+                again = {job: values.get("resubmit_job_id") for job, values in sound.items()}
+                found |= {str(first): found[job] for job, first in again.items() if first}
             at = said.find("{", end)
         return found
 
     def history(self, ids: Sequence[str]) -> str | None:
-        return "; ".join(f"oarstat -J -f -j {one}" for one in ids)
+        return "oarstat -J -f" + "".join(f" -j {one}" for one in ids)
 
     def cancel(self, ids: Sequence[str]) -> str:
-        return f"oardel {' '.join(ids)}"
+        text = ",".join(ids)
+        return f"oardel --sql 'job_id IN ({text}) OR resubmit_job_id IN ({text})'"
 
     def knows_none(self, said: str) -> bool:
-        return "not found" in said or "already" in said
+        return bool(re.search(r"not found|already|not the right user", said))  # the last: also of a job that never was
 
 
 def _seen(values: dict[str, Any]) -> Seen:
     word, message = str(values.get("state", "")), str(values.get("message") or "")
     state = _WORDS.get(word, State.UNKNOWN)
-    if state.final:
-        told = message + " " + " ".join(str(event.get("type", "")) for event in values.get("events") or ())
-        state = next((known for event, known in _EVENTS.items() if event in told), state)
-    return Seen(state, ", ".join(filter(None, (word, message.strip()))))
+    events = {str(event.get("type")) for event in values.get("events") or ()}
+    if word == "Error":
+        state = State.PENDING if _AGAIN in events else next((_EVENTS[one] for one in _EVENTS if one in events), state)
+    why = ", ".join(one for one in _EVENTS if one in events)
+    return Seen(state, ", ".join(filter(None, (word, why, message.strip()))))
 
 
 class OarConnector(QueueConnector):

@@ -54,7 +54,8 @@ class PbsQueue(Queue):
         found = {}
         for block in re.split(r"^Job Id: ", said.replace("\n\t", ""), flags=re.MULTILINE)[1:]:
             job, _, rest = block.partition("\n")
-            values = dict(line.strip().split(" = ", 1) for line in rest.splitlines() if " = " in line)
+            # A variable of several lines, as an exported shell function is, has lines that only look like attributes.
+            values = dict(reversed(re.findall(r"^ {4}([\w.]+) = (.*)$", rest, re.MULTILINE)))
             found[job.strip()] = _seen(values)
         return found
 

@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .nested import local_prefix
-
 SMALL_B = 1 << 20
 """Workflows read files at parse time that they do not declare: files up to this size travel with the Snakefile."""
 MOST = 4000
@@ -113,11 +111,9 @@ class Sources:
         return frozenset(names)
 
     def _all(self) -> Iterator[str]:
-        workflow = self._workflow
         yield from (path for path in self._declared() if os.path.isfile(path))
-        prefix = local_prefix(workflow.workflow_settings.wrapper_prefix)
         found: dict[str, int] = {}
-        for folder in _outermost([*self._own_folders(), *([prefix] if prefix else [])]):
+        for folder in _outermost(self._own_folders()):
             found |= dict(small_files(folder, self._made))
         if len(found) > MOST or sum(found.values()) > MOST_B:
             total = len(found)
@@ -149,6 +145,18 @@ class Sources:
             for path in (rule.script, rule.notebook, rule.conda_env, rule.cwl, rule.template_engine):
                 if isinstance(path, str | os.PathLike) and rule.basedir.is_local:
                     yield os.path.join(start, str(rule.basedir), path)
+            if rule.wrapper:
+                yield from self._wrapper(rule.wrapper)
+
+    def _wrapper(self, name: str) -> Iterator[str]:
+        """The files of a wrapper of this machine: those in its own folder, not the tests below it."""
+        from snakemake.wrapper import get_conda_env
+
+        environment = get_conda_env(name, self._workflow.workflow_settings.wrapper_prefix)
+        if hasattr(environment, "abspath"):
+            folder = os.path.dirname(os.path.join(self._workflow.workdir_init, environment.path))
+            with suppress(OSError):
+                yield from sorted(entry.path for entry in os.scandir(folder) if entry.is_file())
 
     def _included(self) -> list[str]:
         """The Snakefiles of this machine."""

@@ -156,6 +156,7 @@ class Translator:
             sources=sources,
             resources=_wishes(jobs, job if group else None, request.cores),
             floating=self._floating,
+            effects=any(j.is_checkpoint or not j.output for j in jobs),
         )
 
     def _name(self, f: Any) -> str:
@@ -163,12 +164,12 @@ class Translator:
 
     def _outputs(self, job: Any, needed: Callable[[Any, Any], bool]) -> tuple[Output, ...]:
         files = [f for f in job.output if not (_flagged(f, "pipe") or _flagged(f, "service"))]
-        made = [self._floating_output(job, f) if self._floating else _output(job, f, needed) for f in files]
+        made = [(self._floating_output if self._floating else _output)(job, f, needed) for f in files]
         if job.benchmark:
             made.append(Output(path=self._name(job.benchmark), home=not floats(job.benchmark) or not self._floating))
         return (*made, *(Output(path=self._name(f), log=True, home=not self._floating) for f in job.log))
 
-    def _floating_output(self, job: Any, f: Any) -> Output:
+    def _floating_output(self, job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:
         ours = floats(f)
         final = is_target(job, f)
         return Output(
@@ -178,6 +179,7 @@ class Translator:
             touch=f in job.touch_output,
             home=not ours,
             temp=_flagged(f, "temp"),
+            passing=_passes(job, f, needed),
             target=ours and final and not self._leave and not _flagged(f, "temp") and not is_address(self._name(f)),
             protected=f in job.protected_output,
             ensure=_ensure(job, f),
@@ -193,8 +195,9 @@ class Translator:
         tmpdir = job.resources.get("tmpdir")
         explicit = tmpdir if isinstance(tmpdir, str) and not is_tbd(tmpdir) else None
         later = {str(f) for other in group[group.index(job) + 1 :] for f in other.input}
-        passing = {str(f) for other in group for f in other.output if not self._floating and _passes(other, f, needed)}
-        removes = sorted(passing.intersection(map(str, (*job.input, *job.output))) - later)
+        passing = {str(f): self._name(f) for other in group for f in other.output if _passes(other, f, needed)}
+        done = passing.keys() & set(map(str, (*job.input, *job.output))) - later
+        removes = sorted(passing[f] for f in done)
         outputs = self._outputs(job, needed)
         return Member(
             job.rule.name,

@@ -27,6 +27,15 @@ class HelmOptions(ClusterOptions):
     repo: str | None = option("URL of the repository that `chart` is in")
     release_name: str | None = option("name of the release (default: one of its own for each run)")
     create_namespace: bool = option("make the namespace when it is not there; it stays", False)
+    kube_apiserver: str | None = option("URL of the cluster's API (default: the kubeconfig's)")
+    kube_token: str | None = option("token to log in with")
+    kube_as_user: str | None = option("user to act for")
+    kube_as_group: tuple[str, ...] = option("groups to act for", (), one=True)
+    kube_ca_file: str | None = option("certificates that the API's is checked with", path=True, read=True)
+    kube_tls_server_name: str | None = option("name in the API's certificate", alias="kubeTLSServerName")
+    kube_insecure_skip_tls_verify: bool = option(
+        "do not check the API's certificate (dangerous)", False, alias="kubeInsecureSkipTLSVerify"
+    )
     scale: Mapping[str, Bounds] = option(
         "CONTAINER: {min: N, max: N, idle: SECONDS}: its Deployment or StatefulSet has as many pods as jobs wait for",
         {},

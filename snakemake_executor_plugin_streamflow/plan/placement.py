@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -152,13 +152,14 @@ class Placement:
             group.see(self._view(group))
         self._queued[wanted.id] = group
 
-    def adopt(self, task: str, location: str, request: Request, now: float) -> None:
-        """Count a task that runs at a location already, whether it fits or not."""
-        site = self._sites.get(location)
-        if site is not None and task not in self._running:
-            site.allocate(task, request, now)
-            self._shares[site.location.deployment].use(request, 1, 1)
-            self._running[task] = _Allocation((site,), request)
+    def adopt(self, task: str, locations: Sequence[str], request: Request, now: float) -> None:
+        """Count a task that runs at locations of one deployment already, whether it fits or not."""
+        sites = tuple(site for name in locations if (site := self._sites.get(name)) is not None)
+        if sites and task not in self._running:
+            for site in sites:
+                site.allocate(task, request, now)
+            self._shares[sites[0].location.deployment].use(request, len(sites), 1)
+            self._running[task] = _Allocation(sites, request)
 
     def withdraw(self, task: str) -> None:
         """Take a task out of the queue; one that has an allocation keeps it until it is released."""

@@ -65,6 +65,10 @@ sf_end() { for e in $(grep -la "$2" /proc/[0-9]*/environ 2>/dev/null); do
 found=; sf_end TERM "$1"; [ -z "$found" ] || { sleep 1; sf_end KILL "$1"; }"""
 """Ends the processes whose environment holds `$1`."""
 
+_AGENT = 'sh -c sh${IFS}"$STREAMFLOW_LAUNCHER"${IFS}"$@" sh'
+"""What Open MPI starts in place of ssh. It takes this apart at blanks and colons, which the launcher's path may have,
+and knows no quotes; it looks for the first word at the other locations, too."""
+
 _EVERYWHERE = {"STREAMFLOW_HOSTS", "STREAMFLOW_LOCATIONS", "STREAMFLOW_SLOTS", "STREAMFLOW_RANKS"}
 
 
@@ -91,23 +95,24 @@ def environment(directory: str, hosts: Sequence[str], slots: int) -> dict[str, s
         "STREAMFLOW_LOCATIONS": str(len(hosts)),
         "STREAMFLOW_SLOTS": str(slots),
         "STREAMFLOW_RANKS": str(slots * len(hosts)),
-        "OMPI_MCA_plm_rsh_agent": f"sh {launch}",  # the first word is looked for at the other locations, too
+        "OMPI_MCA_plm_rsh_agent": _AGENT,
         "OMPI_MCA_plm_rsh_no_tree_spawn": "1",  # other locations have no launcher
         "OMPI_MCA_orte_leave_session_attached": "1",  # what goes into the background would outlive its end here
         "OMPI_MCA_orte_default_hostfile": hostfile,
-        "PRTE_MCA_plm_ssh_agent": f"sh {launch}",
+        "PRTE_MCA_plm_ssh_agent": _AGENT,
         "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
         "PRTE_MCA_prte_leave_session_attached": "1",
         "PRTE_MCA_prte_default_hostfile": hostfile,
         "OMPI_ALLOW_RUN_AS_ROOT": "1",  # whoever a container has
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "HYDRA_LAUNCHER": "ssh",
-        "HYDRA_LAUNCHER_EXEC": launch,
+        # MPICH writes this name into the commands for the other locations, without quotes: with a blank it would hang
+        **({} if re.search(r"[^\w@%+=:,./-]", launch) else {"HYDRA_LAUNCHER_EXEC": launch}),
         "HYDRA_HOST_FILE": machinefile,
     }
 
 
 def elsewhere(env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for the job's other locations: without what says where its launcher is."""
-    own = environment("", (), 1).keys() - _EVERYWHERE
+    own = environment("/", (), 1).keys() - _EVERYWHERE
     return {name: value for name, value in env.items() if name not in own}

@@ -142,7 +142,8 @@ class Runtimes:
         found = probe.parse(answer.text)
         if wanted is not None:
             if not found:
-                raise DeployError(f"{site.location.name}: {wanted} is no Python that can be run there")
+                said = (await site.shells.ask(f"{quote(wanted)} --version")).text.strip()
+                raise DeployError(f"{site.location.name}: {wanted} is no Python that can be run there ({said})")
             if found[0].snakemake:
                 self._compare(site, found[0])
                 return found[0]

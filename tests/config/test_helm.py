@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from snakemake_executor_plugin_streamflow.config.duration import seconds
 from snakemake_executor_plugin_streamflow.config.helm_set import set_values, typed
 from snakemake_executor_plugin_streamflow.model import HelmOptions
 
+from ..servers.helm import helm_library
 from .reading import deployments, one_problem, problems, read
 
 
@@ -98,7 +98,8 @@ def test_names_and_options_of_streamflow_are_known(name: str, some_helm: None) -
         ("{chart: c, yamlValues: nowhere.yml}", "there is no file"),
         ("{chart: c, commandLineValues: 'a=1,b'}", "expected key=value after 'b'"),
         ("{chart: c, setJson: ['a={']}", "not valid JSON"),
-        ("{chart: c, kubeToken: t}", "not supported yet"),
+        ("{chart: c, serverSide: true}", "not supported yet"),
+        ("{chart: c, inCluster: true, kubeApiserver: 'https://h'}", "contradicts kubeApiserver"),
         ("{chart: c, repo: 'http://r', password: p}", "expected username too"),
         ("{chart: c, username: u, password: p}", "expected repo too"),
     ],
@@ -107,8 +108,25 @@ def test_mistakes_are_told(config: str, said: str) -> None:
     assert said in one_problem(deployments(f"a: {{type: helm, config: {config}}}"))
 
 
+BOUND = (
+    "version: v1.0\nbindings: [{{rule: r, target: {{deployment: a}}}}]\ndeployments:\n  a: {{type: helm, config: {}}}\n"
+)
+
+
+def test_credentials_of_the_cluster_are_options_of_helm(tmp_path: Path) -> None:
+    (tmp_path / "ca").touch()
+    options = _options(
+        f"{{chart: c, kubeApiserver: 'https://h:1', kubeToken: '${{T}}', kubeAsUser: u, kubeAsGroup: [g, h], "
+        f"kubeCaFile: {tmp_path}/ca, kubeTLSServerName: n, kubeInsecureSkipTLSVerify: true}}",
+        T="secret",
+    )
+    assert (options.kube_apiserver, options.kube_token) == ("https://h:1", "secret")
+    assert (options.kube_as_user, options.kube_as_group) == ("u", ("g", "h"))
+    assert (options.kube_tls_server_name, options.kube_insecure_skip_tls_verify) == ("n", True)
+
+
 def test_what_the_library_cannot_do_is_told_where_there_is_no_command(no_helm: None) -> None:
-    found = one_problem(deployments("a: {type: helm, config: {chart: c, postRenderer: p}}"))
+    found = one_problem(BOUND.format("{chart: c, postRenderer: p}"))
     assert "config.postRenderer: needs the helm command" in found
 
 
@@ -116,8 +134,9 @@ def test_a_machine_without_helm_is_told_so_when_the_file_is_read(
     no_helm: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("snakemake_executor_plugin_streamflow.config.helm.find_spec", lambda name: None)
-    found = one_problem(deployments("a: {type: helm, config: {chart: c}}"))
+    found = one_problem(BOUND.format("{chart: c}"))
     assert "this machine has no helm: install helm 3.13 or newer" in found
+    assert problems(deployments("a: {type: helm, config: {chart: c}}")) == []  # no job goes there
 
 
 def _ours(text: str) -> dict[str, Any]:
@@ -143,6 +162,7 @@ def _ours(text: str) -> dict[str, Any]:
     ],
 )
 def test_set_is_read_as_helm_reads_it(text: str) -> None:
+    helm_python = helm_library()
     assert _ours(text) == helm_python.parse_set_string(text)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 import yaml
 
@@ -24,6 +23,7 @@ from snakemake_executor_plugin_streamflow.connect.kubernetes_manifests import co
 from snakemake_executor_plugin_streamflow.errors import DeployError
 from snakemake_executor_plugin_streamflow.model import Deployment, HelmOptions
 from tests.servers import kubernetes as servers
+from tests.servers.helm import helm_library
 
 namespace = servers.namespace
 EXAMPLE = Path(__file__).parents[2] / "examples" / "helm"
@@ -75,6 +75,21 @@ def test_no_value_is_on_a_command_line(record: Path) -> None:
     assert (entry["url"], entry["username"], entry["password"]) == ("http://r", "me", "pass1")
     modes = (record / "modes").read_text().split()
     assert modes == ["600", "700"]
+
+
+def test_who_we_are_is_told_in_the_environment(record: Path) -> None:
+    (record / "helm").write_text('#!/bin/sh\necho "$@" >> "$RECORD/argv"; env >> "$RECORD/env"; echo "[]"\n')
+    options = HelmOptions(
+        chart="c", kube_apiserver="https://h:1", kube_token="pass1", kube_as_user="u", kube_as_group=("g", "h"),
+        kube_ca_file="/ca", kube_tls_server_name="n", kube_insecure_skip_tls_verify=True,
+    )  # fmt: skip
+    asyncio.run(HelmCommand(options, "r", "n").there())
+    assert "pass" not in (record / "argv").read_text()
+    told = {line for line in (record / "env").read_text().splitlines() if line.startswith("HELM_KUBE")}
+    assert told == {
+        "HELM_KUBEAPISERVER=https://h:1", "HELM_KUBETOKEN=pass1", "HELM_KUBEASUSER=u", "HELM_KUBEASGROUPS=g,h",
+        "HELM_KUBECAFILE=/ca", "HELM_KUBETLS_SERVER_NAME=n", "HELM_KUBEINSECURE_SKIP_TLS_VERIFY=true",
+    }  # fmt: skip
 
 
 def test_files_with_values_are_gone_afterwards(record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,13 +156,13 @@ def test_values_are_merged_as_helm_does(tmp_path: Path) -> None:
 
 
 def test_the_chart_of_the_example_is_sound() -> None:
-    report = helm_python.lint(CHART, PASSWORD, strict=False)
+    report = helm_library().lint(CHART, PASSWORD, strict=False)
     assert [one for one in report["messages"] if one["severity"] >= 3] == []
     assert report["errors"] == []
 
 
 def test_the_chart_of_the_example_makes_a_database_and_workers() -> None:
-    with helm_python.Chart.load(CHART) as chart:
+    with helm_library().Chart.load(CHART) as chart:
         files = chart.render({**PASSWORD, "worker": {"replicas": 7}}, name="r", namespace="n")
     objects = parse_manifests("\n---\n".join(files.values()), "the chart")
     assert set(containers(objects)) == {"db", "worker"}
@@ -164,6 +179,7 @@ Make = Callable[..., HelmConnector]
 def make(request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Make a connector of the example's chart, by the helm command of this machine or without it."""
     if request.param == "library":
+        helm_library()
         path = [folder for folder in os.environ["PATH"].split(":") if not Path(folder, "helm").exists()]
         monkeypatch.setenv("PATH", ":".join(path))
     elif HELM is None:

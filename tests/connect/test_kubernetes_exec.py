@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from snakemake_executor_plugin_streamflow.connect.base import Channel
 from snakemake_executor_plugin_streamflow.connect.kubernetes import KubernetesConnector
+from snakemake_executor_plugin_streamflow.connect.kubernetes_access import Access
+from snakemake_executor_plugin_streamflow.connect.kubernetes_api import Cluster
 from snakemake_executor_plugin_streamflow.connect.kubernetes_exec import V4, V5
 from snakemake_executor_plugin_streamflow.errors import DeployError, Unreachable
-from snakemake_executor_plugin_streamflow.model import Deployment, KubernetesOptions
-from tests.servers.kubernetes_exec import ExecServer, exec_server
+from snakemake_executor_plugin_streamflow.model import Deployment, HelmOptions, KubernetesOptions, Location
+from tests.servers.kubernetes_exec import PODS, ExecServer, exec_server, kubeconfig
 
 
 @pytest.fixture(params=[(V5, V4), (V4,)], ids=["v5", "v4"])
@@ -123,3 +127,67 @@ def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         pods = KubernetesConnector(deployment, run="r", inner=None, log=logging.getLogger("test"))
         with pytest.raises(DeployError, match=words):
             asyncio.run(pods.locations(None))
+
+
+def test_single_credentials_of_helm_count_for_pods_too(tmp_path: Path) -> None:
+    with exec_server(tmp_path, V5) as server:
+        options = HelmOptions(
+            chart="c", kubeconfig=str(server.kubeconfig), kube_token="other", kube_as_user="u", kube_as_group=("g", "h")
+        )
+        cluster = Cluster(options, None)
+
+        async def check() -> None:
+            assert len((await cluster.call("GET", PODS))["items"]) == 2
+            socket = await cluster.stream(f"{PODS}/worker-0/exec", [("command", "true")], V5)
+            await socket.close()
+            await cluster.close()
+
+        asyncio.run(check())
+        assert len(server.headers) == 2
+        for headers in server.headers:
+            assert headers["Authorization"] == "Bearer other"
+            assert headers["Impersonate-User"] == "u"
+            assert headers.get_all("Impersonate-Group") == ["g", "h"]
+
+
+def test_a_server_that_is_named_needs_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with exec_server(tmp_path, V5) as server:
+        options = HelmOptions(chart="c", kube_apiserver=server.address, kube_token="t", namespace="lab")
+        cluster = Cluster(options, None)
+
+        async def check() -> None:
+            assert await cluster.namespace() == "lab"
+            assert len((await cluster.call("GET", PODS))["items"]) == 2
+            await cluster.close()
+
+        asyncio.run(check())
+
+
+def test_a_tunnel_is_kept_when_a_token_is_renewed(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(yaml.safe_dump(kubeconfig("https://api.example.org:6443")))
+    access = Access.read(KubernetesOptions(kubeconfig=str(tmp_path / "config")))
+    access.through(1234)
+    for _ in range(2):
+        assert ("authorization", "Bearer secret-token") in access.headers()
+        assert access.url("/api", ()) == "https://127.0.0.1:1234/api"
+        assert access.server_name == "api.example.org"
+
+
+def test_a_hundred_processes_start_at_once(tmp_path: Path) -> None:
+    with exec_server(tmp_path, V5) as server:
+
+        async def one(pods: KubernetesConnector, location: Location) -> bytes:
+            async with await pods.open(location, ["sh", "-c", "sleep 1; echo done"]) as channel:
+                return await everything(channel)
+
+        async def check() -> float:
+            pods = connector(server)
+            location = (await pods.locations("work"))[0]
+            begin = time.monotonic()
+            assert await asyncio.gather(*(one(pods, location) for _ in range(100))) == [b"done\n"] * 100
+            took = time.monotonic() - begin
+            await pods.close()
+            return took
+
+        assert asyncio.run(check()) < 15  # one after another they would take 100 s

@@ -1,6 +1,6 @@
 """HTCondor for real, in a container.
 
-Its own time limit is not tried: it looks at limits when it likes, here after seconds or not within minutes.
+Its own time limit is not tried: it looks at limits when it likes, here after seconds or not within minutes. Ours holds.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ def test_ends_are_told_apart(queue: Queued, htcondor: Htcondor) -> None:
         codes = [asyncio.create_task(queue.run(f"exit {code}")) for code in (0, 7)]
         removed = asyncio.create_task(queue.ended("sleep 301"))
         taken = asyncio.create_task(queue.ended("sleep 302"))
+        text = "sleep 303 & sleep 304"
+        late = asyncio.create_task(queue.site.run(queue.spec(text, limit_s=3)))
         assert [(await end).code for end in codes] == [0, 7]
         htcondor.said(f"condor_rm {await id_of('sleep 301')}")
         end = await removed
@@ -84,6 +86,10 @@ def test_ends_are_told_apart(queue: Queued, htcondor: Htcondor) -> None:
         assert "cancelled in the queue" in end.reason
         htcondor.said(f"condor_vacate_job -fast {await id_of('sleep 302')}")
         assert isinstance(await taken, JobInterrupted)
+        end = await late
+        assert end.over
+        assert end.code > 128
+        assert "sleep 30" not in htcondor.said("ps ax")
         await queue.eventually(lambda: "sleep" not in htcondor.said("condor_q -af:h Args"), 30)
 
     queue.do(check())

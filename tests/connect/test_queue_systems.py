@@ -5,6 +5,7 @@ Where the answers come from: `tests/recorded/README.md`.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -38,8 +39,8 @@ QUEUES: dict[str, Queue] = {
     for queue in (SlurmQueue(), SgeQueue(), PbsQueue(), LsfQueue(), HtcondorQueue(), FluxQueue(), OarQueue())
 }
 IDS = {
-    "slurm": "1", "sge": "1", "pbs": "1234.pbs-server", "lsf": "1234", "htcondor": "12.0", "flux": "ƒAEHQpyXFR",
-    "oar": "1234",
+    "slurm": "1", "sge": "1", "pbs": "1234.pbs-server", "lsf": "1234", "htcondor": "12.0", "flux": "fAEHQpyXFR",
+    "oar": "6",
 }  # fmt: skip
 
 
@@ -110,12 +111,29 @@ def test_a_refusal_holds_no_id(name: str) -> None:
             {"1.0": "PENDING", "2.0": "RUNNING", "3.0": "OUT_OF_MEMORY", "4.0": "TIMED_OUT", "5.0": "PREEMPTED",
              "6.0": "REFUSED"},
         ),
+        ("pbs", "status-function", {"171389798.mycluster": "PENDING"}),
+        (
+            "pbs", "status-cluster",
+            {"68350.mycluster": "PENDING", "69301.mycluster": "RUNNING", "69302.mycluster": "PENDING"},
+        ),
+        ("pbs", "status-torque-failed", {"179.host": "NODE_FAILED"}),
+        (
+            "lsf", "status-clusters",
+            {"261871": "ENDED", "764213236": "TIMED_OUT", "764220165": "PENDING", "764254593": "RUNNING",
+             "764399747": "ENDED"},
+        ),
         (
             "flux", "status",
-            {"ƒ1": "PENDING", "ƒ2": "RUNNING", "ƒ3": "ENDED", "ƒ4": "ENDED", "ƒ5": "TIMED_OUT", "ƒ6": "CANCELLED",
-             "ƒ7": "NODE_FAILED"},
+            {"f1": "PENDING", "f2": "RUNNING", "f3": "ENDED", "f4": "ENDED", "f5": "TIMED_OUT", "f6": "CANCELLED",
+             "f7": "NODE_FAILED"},
         ),
-        ("oar", "status", {"1": "PENDING", "2": "RUNNING"}),
+        ("flux", "status-failed", {"fdFmCpYwQZ5": "NODE_FAILED", "fcod73yYa6b": "NODE_FAILED"}),
+        (
+            "oar", "status",
+            {"3": "RUNNING", "4": "RUNNING", "6": "PENDING", "7": "PENDING", "8": "PENDING", "9": "PENDING",
+             "10": "PENDING"},
+        ),
+        ("oar", "status-again", {"1": "RUNNING", "2": "RUNNING"}),
     ],
 )  # fmt: skip
 def test_states_are_read(name: str, file: str, expected: dict[str, str]) -> None:
@@ -128,7 +146,8 @@ def test_states_are_read(name: str, file: str, expected: dict[str, str]) -> None
         ("sge", "history", {"2": "ENDED", "3": "TIMED_OUT", "6": "CANCELLED"}),
         ("htcondor", "history", {"7.0": "ENDED", "8.0": "CANCELLED"}),
         ("htcondor", "history-23", {"1.0": "ENDED", "2.0": "ENDED", "4.0": "CANCELLED"}),
-        ("oar", "history", {"3": "ENDED", "4": "TIMED_OUT", "5": "PREEMPTED"}),
+        ("oar", "history", {"1": "ENDED", "2": "ENDED", "3": "TIMED_OUT", "4": "CANCELLED", "5": "ENDED"}),
+        ("oar", "history-2", {"7": "CANCELLED", "8": "PREEMPTED"}),
     ],
 )
 def test_the_past_is_read(name: str, file: str, expected: dict[str, str]) -> None:
@@ -142,7 +161,39 @@ def test_what_a_queue_prints_for_a_job_tells_of_its_time_limit(name: str) -> Non
     assert QUEUES[name].explained("a plain error") is None
 
 
-@pytest.mark.parametrize("file", ["pbs/unknown", "lsf/unknown", "sge/cancel-unknown", "htcondor/unknown"])
+def test_a_job_that_oar_submits_again_waits() -> None:
+    first = recorded("oar/history").partition('\n   "2" :')[0].rpartition("{")[0]
+    assert states(QUEUES["oar"].past(first)) == {"1": "PENDING"}  # type: ignore[arg-type]
+    assert QUEUES["oar"].cancel(["1"]) == "oardel --sql 'job_id IN (1) OR resubmit_job_id IN (1)'"
+
+
+def test_lines_of_a_variable_are_no_attributes_of_a_pbs_job() -> None:
+    said = "Job Id: 1.s\n    job_state = R\n    Variable_List = BASH_FUNC_f%%=() {  echo\n job_state = F\n},A=1\n"
+    assert states(QUEUES["pbs"].states(said)) == {"1.s": "RUNNING"}  # type: ignore[arg-type]
+
+
+def test_the_memory_limit_of_lsf_is_read_from_the_output_of_a_job() -> None:
+    assert QUEUES["lsf"].explained(recorded("lsf/memory-output")) is State.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(("printed", "id"), [("ƒAEHQpyXFR", "fAEHQpyXFR"), ("fAEHQpyXFR", "fAEHQpyXFR")])
+def test_a_job_of_flux_has_one_id_in_every_locale(printed: str, id: str) -> None:
+    queue = FluxQueue()
+    assert queue.submitted(f"{printed}\n") == id
+    assert list(queue.states(f"{printed}|RUN||\n")) == [id]
+    for locale in ("C", "C.UTF-8"):
+        env = {**os.environ, "FLUX_JOB_ID": printed, "LC_ALL": locale}
+        assert (
+            subprocess.run(["sh", "-c", f"printf %s {queue.own_id}"], env=env, capture_output=True).stdout
+            == id.encode()
+        )
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["pbs/unknown", "pbs/unknown-torque", "lsf/unknown", "sge/cancel-unknown", "htcondor/unknown", "flux/unknown",
+     "oar/unknown"],
+)  # fmt: skip
 def test_jobs_that_the_queue_no_longer_knows_are_no_error(file: str) -> None:
     assert QUEUES[file.split("/")[0]].knows_none(recorded(file))
 

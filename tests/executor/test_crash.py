@@ -77,6 +77,38 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, companion: str, mode: str,
         assert left.stdout.split() == [".streamflow/in:", ".streamflow/jobs:"]
 
 
+def test_jobs_at_several_locations_are_found_again(tmp_path: Path) -> None:
+    """One that fails may have missed the run that was killed: it runs anew."""
+    companion = (
+        'version: v1.0\nbindings: [{rule: "*l", target: {deployment: pair, locations: 2}}]\ndeployments:\n'
+        f"  pair: {{type: local, workdir: {tmp_path}/sites, config: {{locations: 2, cores: 2}}}}\n"
+    )
+    job = "printf x >>{log}; sleep 3; echo $STREAMFLOW_LOCATIONS >{{output}}; [ $(cat {log}) != x ] || exit {code}"
+    rules = "".join(
+        f"""
+    rule {name}:
+        output: "{name}.txt"
+        shell: "{job.format(log=tmp_path / name, code=code)}"
+    """
+        for name, code in (("well", 0), ("ill", 1))
+    )
+    work = write_workflow(tmp_path, f"\n    rule all:\n        input: 'well.txt', 'ill.txt'\n{rules}", companion)
+    process = subprocess.Popen(
+        command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: (tmp_path / "well").exists() and (tmp_path / "ill").exists())
+    finally:
+        process.kill()
+        process.wait()
+    again(tmp_path, "--unlock")
+    run = again(tmp_path)
+    assert run.text.count("goes on at pair") == 2
+    assert run.text.count("It runs anew") == 1
+    assert ((tmp_path / "well").read_text(), (tmp_path / "ill").read_text()) == ("x", "xx")
+    assert (work / "well.txt").read_text() == (work / "ill.txt").read_text() == "2\n"
+
+
 def test_containers_of_a_killed_run_are_taken_down(
     tmp_path: Path,
     docker_engine: DockerEngine,

@@ -106,6 +106,18 @@ def test_a_site_without_python_is_refused_before_anything_runs(
     assert "Traceback" not in run.text
 
 
+def test_what_a_named_python_says_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'libpython.so: no such file' >&2; exit 127\n")
+    broken.chmod(0o755)
+    companion = (
+        'version: v1.0\nbindings:\n  - {rule: "*", target: {deployment: box}}\ndeployments:\n'
+        f"  box: {{type: local, workdir: '{tmp_path}/site', config: {{python: '{broken}'}}}}\n"
+    )
+    run = run_workflow(tmp_path, SNAKEFILE, companion, prepare=prepare, code=1)
+    assert f"{broken} is no Python that can be run there (libpython.so: no such file)" in run.text
+
+
 def ssh(hosts: SshHosts, more: str = "") -> str:
     config = f"username: root, sshKey: {hosts.key}, knownHosts: {hosts.known_hosts}, configFile: /dev/null{more}"
     return (

@@ -92,6 +92,8 @@ FILES = {
     "elsewhere/Snakefile": ('rule moved:\n    input: "in.txt"\n    output: "moved.txt"\n    script: "move.py"\n'),
     "elsewhere/move.py": "import shutil\nshutil.copy(snakemake.input[0], snakemake.output[0])\n",
     "wrappers/v1/tools/count/environment.yaml": "channels: [nodefaults]\ndependencies: []\n",
+    "wrappers/v1/tools/count/test/reads.fq": "data of a test\n",
+    "wrappers/v1/tools/other/wrapper.py": "a tool that no rule uses\n",
     "wrappers/v1/tools/count/wrapper.py": (
         "from snakemake.shell import shell\nshell('wc -w < {snakemake.input[0]} > {snakemake.output[0]}')\n"
     ),
@@ -120,6 +122,9 @@ def test_every_kind_makes_the_same_files_as_here(tmp_path: Path) -> None:
     timeless = SNAKEFILE.replace('        benchmark: "bench/timed.tsv"\n', "")
     run = same_as_local(tmp_path, timeless, *ARGS, *wrappers(tmp_path), prepare=prepare, env=ENV)
     assert run.jobs("one") == 8, f"all but {HERE}"
+    sent = {path.parent.name for path in (run.sites / "one").rglob("wrapper.py")}
+    assert sent == {"count"}
+    assert not list((run.sites / "one").rglob("reads.fq"))
 
 
 def test_every_kind_works_where_files_float(tmp_path: Path) -> None:

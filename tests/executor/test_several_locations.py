@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.remote import launch
+
 from ..servers.docker import DockerEngine, busybox_image, docker_engine  # noqa: F401 - fixtures
 from ..servers.ssh import SshHosts
 from .running import command, environment, processes, run_workflow, wait_until, write_workflow
@@ -46,12 +48,20 @@ def expected() -> int:
 
 
 def test_plain_mpirun_runs_on_all_locations_of_a_job(tmp_path: Path, companion: str) -> None:
+    """Also where the launcher's path has what Open MPI would take it apart at."""
+    companion = companion.replace("/root/work", '"/root/my: work"')
     run = run_workflow(tmp_path, (EXAMPLE / "Snakefile").read_text(), companion, prepare=example)
     assert int((run.work / "results/sum.txt").read_text()) == expected()
     said = (run.work / "logs/add.txt").read_text().splitlines()
     ranks = sorted(line for line in said if line.startswith("rank "))
     assert [line.split(" on ")[0] for line in ranks] == [f"rank {number} of 4" for number in range(4)], said
     assert len({line.split(" on ")[1] for line in ranks}) == 4, said
+
+
+def test_mpich_is_told_of_no_launcher_that_it_cannot_use() -> None:
+    assert launch.environment("/w/jobs/a", ["h"], 1)["HYDRA_LAUNCHER_EXEC"] == "/w/jobs/a/launch"
+    assert "HYDRA_LAUNCHER_EXEC" not in launch.environment("/my w/jobs/a", ["h"], 1)
+    assert not any(name.startswith("HYDRA") for name in launch.elsewhere(launch.environment("/w", ["h"], 1)))
 
 
 def test_the_launcher_is_used_like_ssh(tmp_path: Path, companion: str) -> None:
@@ -61,10 +71,10 @@ def test_the_launcher_is_used_like_ssh(tmp_path: Path, companion: str) -> None:
             threads: 1
             shell:
                 '''
-                other=$(tail -n 1 $STREAMFLOW_HOSTFILE | cut -d' ' -f1)
-                echo $STREAMFLOW_LOCATIONS $STREAMFLOW_RANKS $(tail -n 1 $STREAMFLOW_MACHINEFILE) > {output}
-                $STREAMFLOW_LAUNCHER -x root@$other hostname "; pwd; echo wrong >&2; exit 7" >> {output} 2> err || echo $? $(cat err) >> {output}
-                $STREAMFLOW_LAUNCHER nowhere true 2> err || echo $? $(cat err) >> {output}
+                other=$(tail -n 1 "$STREAMFLOW_HOSTFILE" | cut -d' ' -f1)
+                echo $STREAMFLOW_LOCATIONS $STREAMFLOW_RANKS $(tail -n 1 "$STREAMFLOW_MACHINEFILE") > {output}
+                "$STREAMFLOW_LAUNCHER" -x root@$other hostname "; pwd; echo wrong >&2; exit 7" >> {output} 2> err || echo $? $(cat err) >> {output}
+                "$STREAMFLOW_LAUNCHER" nowhere true 2> err || echo $? $(cat err) >> {output}
                 mpiexec.hydra hostname | sort -u >> {output}
                 '''
         """  # noqa: E501
@@ -148,3 +158,45 @@ deployments:
     stored, count, addresses = (run.work / "out.txt").read_text().splitlines()
     assert (stored, count) == ("stored", "2")
     assert len(set(addresses.split())) == 1
+
+
+BOXES = """\
+version: v1.0
+bindings: [{{rule: "*", target: {{deployment: boxes, locations: 2}}}}]
+deployments:
+  boxes: {{type: docker, config: {{image: "{image}", pull: never, dockerHost: "{address}", replicas: 3}}}}
+"""
+
+
+def test_a_job_whose_other_location_is_lost_is_tried_again_on_the_infrastructures_account(
+    tmp_path: Path, docker_engine: DockerEngine, busybox_image: str
+) -> None:
+    marker = f"{sleep_s()}"
+    snakefile = f"""
+        rule all:
+            output: "out.txt"
+            shell:
+                '''
+                other=$(echo $STREAMFLOW_HOSTS | cut -d, -f2)
+                if [ -e /tried ]; then echo $other > {{output}}; exit; fi
+                touch /tried; $STREAMFLOW_LAUNCHER $other "touch /tried; sleep {marker}"
+                '''
+        """
+    companion = BOXES.format(image=busybox_image, address=docker_engine.address)
+    work = write_workflow(tmp_path, snakefile, companion)
+    run = subprocess.Popen(command(), cwd=work, env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: processes(f"sleep\0{marker}") or run.poll() is not None)
+        (sleeping,) = processes(f"sleep\0{marker}")
+        cgroup = Path(f"/proc/{sleeping}/cgroup").read_text()
+        with docker_engine.client() as client:
+            (lost,) = (box for box in client.containers.list() if str(box.id) in cgroup)
+            lost.kill()
+        said = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
+        run.wait()
+    assert run.returncode == 0, said
+    assert "lost one of its locations" in said
+    assert "does not count as a retry" in said
+    assert (work / "out.txt").read_text().strip()

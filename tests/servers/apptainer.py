@@ -26,7 +26,11 @@ def apptainer_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SIF file."""
     if shutil.which("apptainer") is None:
         pytest.skip(MISSING)
-    folder = tmp_path_factory.mktemp("apptainer")
+    return make_image(tmp_path_factory.mktemp("apptainer"))
+
+
+def make_image(folder: Path) -> Path:
+    """Make a SIF file in a folder."""
     tree = Tree()
     add_gnu(tree)
     with tarfile.open(fileobj=io.BytesIO(tree.close())) as tar:

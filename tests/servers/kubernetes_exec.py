@@ -30,12 +30,15 @@ class ExecServer:
         protocols: what it speaks; an older server has no v5.
         pods: {name: restarts}; one that is taken out is gone, and what runs in it is killed.
         commands: that were asked for.
+        headers: of each request.
     """
 
     def __init__(self, folder: Path, protocols: tuple[str, ...]) -> None:
         self.protocols = protocols
         self.pods = {"worker-0": 0, "worker-1": 0}
         self.commands: list[list[str]] = []
+        self.headers: list[Headers] = []
+        self.address = ""
         self.kubeconfig = folder / "kubeconfig"
         self._started, self._stop = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -74,7 +77,8 @@ class ExecServer:
             max_size=None,
         ) as server:
             port = next(iter(server.sockets)).getsockname()[1]
-            self.kubeconfig.write_text(yaml.safe_dump(kubeconfig(f"http://127.0.0.1:{port}")))
+            self.address = f"http://127.0.0.1:{port}"
+            self.kubeconfig.write_text(yaml.safe_dump(kubeconfig(self.address)))
             self._started.set()
             await self._stop.wait()
             for pod in list(self.pods):
@@ -83,6 +87,7 @@ class ExecServer:
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer what is no websocket."""
         path = urlsplit(request.path).path
+        self.headers.append(request.headers)
         if path.endswith("/exec"):
             offered = request.headers.get("Sec-WebSocket-Protocol", "")
             if path.split("/")[-2] not in self.pods:

@@ -1,0 +1,30 @@
+"""Files that a job has made without declaring them."""
+
+from __future__ import annotations
+
+from .errors import TransferError, quote_tail
+from .remote.job import Found
+from .remote.quote import decode, quote
+from .site import Site
+
+_LEEWAY_S = 1
+"""Times of files lag behind, and some know whole seconds only."""
+
+
+async def effects(site: Site, job: str) -> list[Found]:
+    """Return the files below a site's working directory that changed since a job there began, or shortly before.
+
+    Some are those of other jobs. Paths are relative to the working directory; what belongs to Snakemake is left out.
+
+    Raises:
+        TransferError, Unreachable: it cannot be found out.
+    """
+    folder = quote(site.directory(job))
+    done = await site.shells.ask(
+        f"""touch -d "@$(($(stat -c %Y {folder}/script) - {_LEEWAY_S}))" {folder}/since || exit 1
+find . \\( -name .streamflow -o -name .snakemake \\) -prune -o -type f -newer {folder}/since -print0 2>/dev/null; :"""
+    )
+    if done.code:
+        raise TransferError(f"{site.location.name}: cannot look for what {job} has made:\n{quote_tail(done.output)}")
+    paths = [decode(name).removeprefix("./") for name in done.output.split(b"\0") if name]
+    return [found for found in await site.store.stat(paths) if found.kind == "file"]
