@@ -155,5 +155,7 @@ class Accounting:
             message += f" Its rule's `runtime` is {task.resources.get('runtime')} minutes."
         if stderr.strip():
             message += f" Last lines of its stderr:\n{quote_tail(stderr)}"
+        if full := await site.unwritable(task.id):
+            message += f"\nNothing can be written there any more, so its stderr may be incomplete:\n{quote_tail(full)}"
         kind = JobTimeout if end.over else JobFailed
         return kind(f"{message}\nThe whole of it: {where}", code=code, stderr=stderr, directory=where)

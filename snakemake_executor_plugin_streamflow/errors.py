@@ -8,6 +8,7 @@ StreamFlowError
     ├── Unreachable    a location does not answer
     ├── TransferError  bytes did not arrive
     │   ├── NoSpace    a filesystem is full
+    │   ├── Unsendable an item is not fit to travel; no location is to blame
     │   ├── Differs    a file is not the one that was recorded
     │   └── DataLost   nobody has a file any more
     ├── SubmitError    a queue did not take a job
@@ -80,6 +81,10 @@ class NoSpace(TransferError):
         room = "" if free_b is None else f", {free_b / 1e6:.1f} MB are free"
         super().__init__(f"{store}: cannot write {what} ({needed_b / 1e6:.1f} MB{room}): {said}")
         self.store = store
+
+
+class Unsendable(TransferError):
+    """A file or directory is not fit to travel: a pipe in it, a link that leads out, no right to read it."""
 
 
 class Differs(TransferError):

@@ -202,6 +202,15 @@ class Site:
             return ""
         return done.text if not done.code else ""
 
+    async def unwritable(self, job: str) -> str:
+        """Why nothing can be written to a job directory (a full disk, a quota); "" when it can, or nobody knows."""
+        with suppress(SiteError, TimeoutError):
+            async with asyncio.timeout(10):
+                room = quote(f"{self.directory(job)}/room")
+                done = await self.shells.ask(f"head -c 8192 /dev/zero >{room}; c=$?; rm -f {room}; exit $c")
+                return done.text.strip() if done.code else ""
+        return ""
+
     async def close(self) -> list[str]:
         """Close the session and the shells; return a message for each job that may still run."""
         if isinstance(self.session, Session) and (done := self.session.forgotten()) and not self.session.lost:

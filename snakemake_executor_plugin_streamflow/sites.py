@@ -16,7 +16,17 @@ from .config.nearest import did_you_mean
 from .connect.base import Connector, Log
 from .connect.lifecycle import Lifecycle
 from .connect.registry import connector_class
-from .errors import CapacityError, ConfigError, DeployError, JobInterrupted, JobLost, NoSpace, SiteError, Unreachable
+from .errors import (
+    CapacityError,
+    ConfigError,
+    DeployError,
+    JobInterrupted,
+    JobLost,
+    NoSpace,
+    SiteError,
+    Unreachable,
+    Unsendable,
+)
 from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
 from .returning import Returning, Spawn
@@ -184,7 +194,11 @@ class Sites:
         """
         name = site.location.name
         elsewhere = isinstance(error, NoSpace) and error.store != name
-        if isinstance(error, CapacityError | JobInterrupted) or elsewhere or self._sites.get(name) is not site:
+        if (
+            isinstance(error, CapacityError | JobInterrupted | Unsendable)
+            or elsewhere
+            or self._sites.get(name) is not site
+        ):
             return False
         site.strikes += 1
         if isinstance(error, Unreachable | JobLost) and site.session.lost:

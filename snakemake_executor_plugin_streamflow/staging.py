@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from .errors import DataLost, TransferError
+from .errors import DataLost, TransferError, Unsendable
 from .files import Files
 from .jobs import Output, Task
 from .locate import Locator, recorded
@@ -154,7 +154,7 @@ class Staging:
                 entry = Entry("", "f", found.size_b, found.mtime_ns, found.mode)
                 items.append((canonical, Item(at_site, canonical, (entry,))))
             else:
-                raise TransferError(f"{site.location.name}: {output.path} is neither a file nor a directory")
+                raise Unsendable(f"{site.location.name}: {output.path} is neither a file nor a directory")
         if trees:
             items += [(item.target, item) for item in await site.store.list(trees)]
         if items:

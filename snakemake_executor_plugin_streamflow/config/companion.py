@@ -15,6 +15,8 @@ from .reader import Reader
 from .sections import CompanionSection
 from .streamflow import read_workflows
 
+_LARGEST_B = 10**6
+
 
 def read_companion(path: Path, environ: Mapping[str, str], home: Path | None = None) -> Companion:
     """Read and check a companion file.
@@ -95,12 +97,16 @@ def _one_workdir_each(
 def _text(document: Document) -> str:
     """Return the content of the file, without a byte order mark."""
     try:
-        content = document.file.read_bytes()
+        with document.file.open("rb") as file:
+            content = file.read(_LARGEST_B + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         document.problem(Place(1, 1, "file"), f"cannot be read: {reason or error}")
         document.raise_problems()
         raise AssertionError from error
+    if len(content) > _LARGEST_B:
+        document.problem(Place(1, 1, "file"), f"expected a file of at most {_LARGEST_B // 10**6} MB")
+        document.raise_problems()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -15,6 +15,7 @@ from ..errors import ConfigError, at
 
 _TAG = "tag:yaml.org,2002:"
 _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<malformed>\{))", re.ASCII)
+_MOST_VALUES = 100_000
 _PLAIN_KEY = re.compile(r"[\w*?/.-]+")
 
 Pairs = dict[str, tuple[yaml.ScalarNode, yaml.Node]]
@@ -109,6 +110,9 @@ class Document:
             self.problem(_mark_place(loader.get_mark()), "not a valid YAML value")
         else:
             # The parser's types say Node, yet an empty stream gives None.
+            if isinstance(node, yaml.Node) and _expanded(node, {}) > _MOST_VALUES:
+                self.problem(Place(1, 1, "yaml"), f"holds more than {_MOST_VALUES} values, aliases written out")
+                self.raise_problems()
             return Node(self, node, "") if isinstance(node, yaml.Node) else None
         self.raise_problems()
         return None
@@ -255,6 +259,21 @@ def _scalar(tag: str, text: str, written: str) -> Scalar:
     except (ValueError, KeyError, IndexError):
         pass  # `!!int abc`, `0x_`: text, and then not what is expected
     return Scalar(Kind.TEXT, text, text, written)
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for when its aliases are written out; those inside of themselves count 1."""
+    if id(node) not in known:
+        known[id(node)] = 1
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                merged = key.tag == _TAG + "merge" and isinstance(value, yaml.SequenceNode)
+                parts += {id(one): one for one in value.value}.values() if merged else (key, value)
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        known[id(node)] += sum(_expanded(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _mark_place(mark: yaml.Mark | None, path: str = "yaml") -> Place:

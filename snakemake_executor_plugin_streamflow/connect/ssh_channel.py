@@ -255,7 +255,9 @@ class SshChannel(Channel, asyncssh.SSHClientSession[bytes]):
     def _broken(self) -> Unreachable:
         if self._mark is not None and (self._eof or self._code is not None):
             said = quote_tail(bytes(self._noise + self._errors))
-            return Unreachable(f"{self._name}: the login shell did not run the command:\n{said}", transient=False)
+            heard = f", but said:\n{said}\n" if said else ", and said nothing. "
+            advice = "Check the user's login shell there, and that none of its start files (.bashrc, .cshrc) ends it"
+            return Unreachable(f"{self._name}: the login shell did not run the command{heard}{advice}", transient=False)
         return Unreachable(str(self._gone))
 
     def _check_input(self) -> None:

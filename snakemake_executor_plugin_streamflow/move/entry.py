@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import Differs, TransferError
+from ..errors import Differs, TransferError, Unsendable
 
 _STRANGE = frozenset(("", ".", ".."))
 
@@ -95,7 +95,7 @@ def checked(item: Item, where: str) -> Item:
         if entry.kind == "l":
             links.add(entry.name)
         elif entry.kind not in ("f", "d"):
-            raise TransferError(
+            raise Unsendable(
                 f"{where}: refused {join(item.source, entry.name)}: only files, directories and links travel"
             )
     return item

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from ..errors import NoSpace, TransferError
+from ..errors import NoSpace, TransferError, Unsendable
 from ..remote.job import Found
 from . import blocks, listing
 from .entry import Entry, Item, checked, compare, inside, join
@@ -160,7 +160,7 @@ class Here(Store):
                         f"{self.name}: {path} became shorter while it was read", transient=True
                     ) from None
                 except OSError as error:
-                    raise TransferError(f"{self.name}: cannot read {path}: {error.strerror}") from error
+                    raise Unsendable(f"{self.name}: cannot read {path}: {error.strerror}") from error
                 digests.append(hashlib.sha1(content, usedforsecurity=False).hexdigest())
                 yield entry, content
         compare(items, digests, self.name)
@@ -212,7 +212,7 @@ class Here(Store):
                     return
                 info = os.stat(path)
                 if stat.S_ISDIR(info.st_mode):
-                    raise TransferError(
+                    raise Unsendable(
                         f"{self.name}: {path} is a link to a directory outside of {top}: copy it, or declare it"
                     )
             mode, when = stat.S_IMODE(info.st_mode), info.st_mtime_ns
@@ -223,12 +223,12 @@ class Here(Store):
             elif stat.S_ISREG(info.st_mode):
                 entries.append(Entry(name, "f", info.st_size, when, mode))
             else:
-                raise TransferError(f"{self.name}: {path} is a pipe, socket or device: it cannot travel")
+                raise Unsendable(f"{self.name}: {path} is a pipe, socket or device: it cannot travel")
 
         try:
             add("")
         except OSError as error:
-            raise TransferError(f"{self.name}: cannot read {error.filename}: {error.strerror}") from error
+            raise Unsendable(f"{self.name}: cannot read {error.filename}: {error.strerror}") from error
         return Item(source, target, tuple(entries))
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from pathlib import PurePosixPath
 
 from ..connect.base import Channel, Connector
-from ..errors import NoSpace, SiteError, TransferError, Unreachable, quote_tail
+from ..errors import NoSpace, SiteError, TransferError, Unreachable, Unsendable, quote_tail
 from ..model import Location
 from ..remote.job import Found
 from ..remote.quote import decode, encode, quote, words
@@ -24,6 +24,7 @@ from .store import Contents, Pieces, Store
 from .text import SMALL_B, found_digests, reading, sums, writing
 
 _FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
+_DIGEST = re.compile(rb"^[0-9a-f]{40}\n", re.MULTILINE)
 
 
 class There(Store):
@@ -85,7 +86,7 @@ class There(Store):
                 continue
             if found.kind != "directory":
                 what = "it is not there" if found.kind == "missing" else "only files, directories and links travel"
-                raise TransferError(f"{self.name}: cannot read {self.path(source)}: {what}")
+                raise Unsendable(f"{self.name}: cannot read {self.path(source)}: {what}")
             tmp = f"{self.workdir}/.streamflow/in/list-{secrets.token_hex(6)}"
             done = await self.ask(
                 f"""n={quote(tmp)}; trap 'rm -f "$n"' EXIT
@@ -138,7 +139,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         free_b = await self._free_b(posixpath.dirname(self.path(items[0].target)))
         full = b"" if _FULL.search(said) else b"No space left on device\n"
         needed_b = sum(item.size_b for item in items)
-        return NoSpace(self.name, what, needed_b, free_b, "\n" + quote_tail(full + said))
+        return NoSpace(self.name, what, needed_b, free_b, "\n" + quote_tail(full + _DIGEST.sub(b"", said)))
 
     async def _free_b(self, folder: str) -> int | None:
         """Bytes free where a folder is, or the nearest above it that exists; None when unknown."""
@@ -329,7 +330,7 @@ for f; do shift; [ -e "$f" ] && set -- "$@" "$f"; done; [ $# = 0 ] || stat -L -c
                 else:
                     entry = _entry(name, behind)
                     if entry.kind == "d":
-                        raise TransferError(
+                        raise Unsendable(
                             f"{self.name}: {join(self.path(source), name)} is a link to a directory outside: "
                             "copy it, or declare it"
                         )

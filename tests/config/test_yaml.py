@@ -23,11 +23,22 @@ def test_an_empty_file_is_told_what_is_expected(text: str) -> None:
         ("a: b\x00c", "1:5: yaml: the character U+0000 is not allowed"),
         ("- version", "1:1: file: expected a mapping, got a list"),
         ("version", "1:1: file: expected a mapping, got text"),
-        ("[" * 5000, "1:1: yaml: nested too deeply"),
+        ("[" * 1000, "1:1: yaml: nested too deeply"),
     ],
 )
 def test_text_that_is_no_companion_file_is_reported_with_its_position(text: str, expected: str) -> None:
     assert one_problem(text).startswith(expected)
+
+
+def test_a_file_of_megabytes_is_refused_at_once() -> None:
+    assert one_problem("version: v1.0\n" + "#\n" * 10**6) == "1:1: file: expected a file of at most 1 MB"
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused_at_once() -> None:
+    more = "".join(f"x-{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+    helm = "deployments: {a: {type: helm, config: {chart: x/y, values: {much: *a11}}}}\n"
+    expected = "1:1: yaml: holds more than 100000 values, aliases written out"
+    assert one_problem(f"version: v1.0\nx-0: &a0 [x]\n{more}{helm}") == expected
 
 
 def test_bytes_that_are_not_utf_8_are_reported_with_their_position() -> None:

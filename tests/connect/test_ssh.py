@@ -220,6 +220,23 @@ def test_a_login_shell_that_runs_nothing_is_an_error_with_its_words(ssh_hosts: S
         ssh_hosts.run(2, "sed -i 's,^\\(root:.*:\\)[^:]*$,\\1/bin/bash,' /etc/passwd")
 
 
+def test_a_login_that_ends_at_once_and_says_nothing_is_an_error_that_says_where_to_look(ssh_hosts: SshHosts) -> None:
+    ssh_hosts.run(2, "cp /root/.bashrc /root/kept 2>/dev/null; echo 'exit 3' > /root/.bashrc")
+    try:
+
+        async def body() -> None:
+            async with up(make(ssh_hosts, nodes=[ssh_hosts.hosts[1]])) as (connector, where):
+                with pytest.raises(
+                    Unreachable, match=r"said nothing\. Check the user's login shell.*\.bashrc"
+                ) as caught:
+                    await result(connector, where, "echo")
+                assert not caught.value.transient
+
+        asyncio.run(body())
+    finally:
+        ssh_hosts.run(2, "rm -f /root/.bashrc")
+
+
 def test_output_goes_on_after_the_input_is_closed(ssh_hosts: SshHosts) -> None:
     async def body() -> None:
         async with (

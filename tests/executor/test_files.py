@@ -316,3 +316,20 @@ def test_an_output_that_a_job_does_not_make_is_named(tmp_path: Path) -> None:
     run = run_workflow(tmp_path, 'rule a:\n    output: "a", "never-made"\n    shell: "touch a"\n', TWO_SITES, code=1)
     assert "did not make: never-made" in run.text
     assert not (run.work / "a").exists()
+
+
+def test_a_location_is_not_set_aside_for_what_jobs_make_that_cannot_travel(tmp_path: Path) -> None:
+    snakefile = """
+    rule all:
+        input: "good", expand("pipe{i}", i=range(3))
+    rule pipe_one:
+        output: directory("pipe{i}")
+        priority: 1
+        shell: "mkdir {output} && mkfifo {output}/in"
+    rule good_one:
+        output: "good"
+        shell: "touch {output}"
+    """
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, "--keep-going", "--jobs", "1", code=1)
+    assert run.text.count("in is a pipe, socket or device: it cannot travel") >= 3
+    assert (run.work / "good").exists()

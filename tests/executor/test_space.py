@@ -61,6 +61,17 @@ def test_what_fits_nowhere_is_said_once(tmp_path: Path, little: Path) -> None:
     assert not (tmp_path / "sites/runs").exists()
 
 
+def test_a_full_disk_that_swallows_what_a_job_says_is_named(tmp_path: Path, little: Path) -> None:
+    snakefile = """
+    rule a:
+        output: "out.txt"
+        shell: "cat /dev/zero > fill || true; echo the reason >&2; false"
+    """
+    run = run_workflow(tmp_path, snakefile, COMPANION.replace("TARGETS", "{deployment: little}"), code=1)
+    assert "Nothing can be written there any more, so its stderr may be incomplete:\n" in run.text
+    assert "No space left on device" in run.text.partition("may be incomplete")[2]
+
+
 def test_a_workdir_that_is_the_workflow_s_own_is_in_place(tmp_path: Path) -> None:
     companion = COMPANION.replace("TARGETS", "{deployment: little}").replace("SITES/little", str(tmp_path / "work"))
     run = run_workflow(tmp_path, SNAKEFILE.replace("SITES/runs", "/dev/null"), companion, prepare=write_input)
