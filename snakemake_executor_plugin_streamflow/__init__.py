@@ -1,13 +1,13 @@
 """Snakemake executor plugin: run an unchanged Snakefile across several execution environments at once.
 
 Every snakemake process imports this module, nested ones too: it imports the standard library and the interfaces only.
-No `from __future__ import annotations` and no `X | None` here: Snakemake reads the field types when it builds its CLI.
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
-from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
+from snakemake_interface_executor_plugins.settings import CommonSettings
+
+from .settings import ExecutorSettings
 
 if TYPE_CHECKING:
     from .executor import Executor
@@ -24,29 +24,6 @@ common_settings = CommonSettings(
     auto_deploy_default_storage_provider=False,
     can_transfer_local_files=True,
 )
-
-
-@dataclass
-class ExecutorSettings(ExecutorSettingsBase):
-    file: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "The companion file that maps rules to deployments "
-            "(default: streamflow.yml beside the Snakefile or in the working directory).",
-        },
-    )
-    keep_deployments: bool = field(
-        default=False,
-        metadata={"help": "Leave deployments up at the end of the run."},
-    )
-    leave_targets: bool = field(
-        default=False,
-        metadata={"help": "With floating files: leave final targets where they were made."},
-    )
-    transfer_limit: int = field(
-        default=4,
-        metadata={"help": "Large transfers that run at once to or from one location."},
-    )
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,10 @@ from functools import partial
 from .accounting import Accounting, Tally
 from .config import binding_for
 from .earlier import Earlier
-from .elastic import Elastic, Rest
+from .elastic import Elastic
 from .engine import Engine
 from .errors import CapacityError, DataLost, DeployError, JobFailed, JobInterrupted, NoSpace, SiteError, Unreachable
-from .jobs import LAUNCHER, PROGRAMS, PYTHON, Task
+from .jobs import LAUNCHER, PROGRAMS, PYTHON, Rest, Task
 from .journal import State, TaskRecord
 from .keeping import Keeping, Later
 from .launching import launching

@@ -6,10 +6,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from .config import binding_for
 from .engine import Engine
+from .jobs import Rest
 from .model import CONTROLLER, Address, Target, is_address
 from .plan import Up, unneeded
 
@@ -17,21 +17,6 @@ _LOOK_S = 0.5
 """After a task has ended, and between two looks as long as something is idle."""
 _SHARE = 20
 """A look that takes long is made less often: it takes one in so many parts of the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What a run has still to do.
-
-    Attributes:
-        jobs: rule and group of each job that has not ended, and can still run.
-        reads: what they read, and the final targets, by canonical path.
-        open_ended: there may be more jobs later: a checkpoint has not ended.
-    """
-
-    jobs: frozenset[tuple[str, str | None]]
-    reads: frozenset[str]
-    open_ended: bool = False
 
 
 class Elastic:

@@ -14,13 +14,15 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
 
+from . import checks
+from .settings import ExecutorSettings
+
 if TYPE_CHECKING:
     from .driver import Driver
-    from .elastic import Rest
     from .engine import Engine
-    from .jobs import Sources, Task, Translator
+    from .jobs import Task, Translator
     from .journal import TaskRecord
-    from .model import Binding, Companion, Target
+    from .model import Binding
 
 _STOP_S = 6.5
 """Everything is down so many seconds after all jobs have been ended, or a message says what is not."""
@@ -35,9 +37,10 @@ class Executor(RealExecutor):
         self._jobs: dict[str, Any] = {}
         self._temporary: set[str] = set()
         self._doubtful: set[str] = set()
-        self._check_options()
-        self._companion = self._read_companion()
-        self._check_rules()
+        self._settings = self.executor_settings or ExecutorSettings()
+        checks.check_options(self.workflow, floating=self._floating)
+        self._companion = checks.companion_of(self.workflow, self._settings.file)
+        checks.check_rules(self.workflow, self._companion, self.logger.warning)
         if self._floating and not len(self.dag):  # Snakemake will say that there is nothing to be done
             self._bring_targets_home()
 
@@ -170,7 +173,7 @@ class Executor(RealExecutor):
         from .jobs import floats, name_of, targets
         from .model import is_address
 
-        if getattr(self._settings(), "leave_targets", False):
+        if self._settings.leave_targets:
             return
         wanted = {str(f) for f in targets(self.dag)}
         made = [f for job in self.dag.jobs for f in job.output if f in wanted and floats(f) and not f.is_temp]
@@ -197,7 +200,7 @@ class Executor(RealExecutor):
                 maker=self._maker,
                 later=lambda: outlook.needed_for(outlook.unended()),
                 keep_incomplete=self.workflow.execution_settings.keep_incomplete,
-                rest=None if self._keeps_deployments() else self._rest,
+                rest=None if self._settings.keep_deployments else outlook.rest,
             )
             sources = Sources(self.workflow, self.logger.warning)
             self._translator = Translator(
@@ -207,11 +210,11 @@ class Executor(RealExecutor):
                 nested=NestedCommands(self.workflow, sources.caches),
                 sources=sources,
                 floating=self._floating,
-                leave=bool(getattr(self._settings(), "leave_targets", False)),
+                leave=self._settings.leave_targets,
                 exists=lambda path: engine.files.state(engine.files.canonical(path)) is not None,
             )
             engine.loop.call_soon_threadsafe(engine.bring_up_eager)
-            self._check_nested(self._driver, sources)
+            checks.check_nested(self.dag, self._binding, self._driver, sources)
             known = (self._known_as(job) for job in self.dag.needrun_jobs() if not job.is_local)
             self._begun = self._driver.take_over({name for name in known if name})
             # Snakemake would wait for running jobs on SIGTERM; here it ends them, as Ctrl-C does.
@@ -222,103 +225,13 @@ class Executor(RealExecutor):
     def _make_engine(self) -> Engine:
         from .engine import Engine, engine_of
 
-        limit = int(getattr(self._settings(), "transfer_limit", 4))
-        here = Path.cwd()
-        companion = self._companion
+        here, companion, limit = Path.cwd(), self._companion, self._settings.transfer_limit
         return engine_of(here, companion.path, lambda: Engine(companion, here, log=self.logger, transfer_limit=limit))
 
     def _maker(self, path: str) -> Task | None:
         """The task of the job that makes a file. On the engine's loop."""
         job = self._outlook.maker(path)
         return self._translator.task(job, bound=True) if job is not None else None
-
-    def _rest(self) -> Rest:
-        """What the run has still to do. On the engine's loop."""
-        from .elastic import Rest
-
-        jobs = self._outlook.possible()
-        return Rest(
-            frozenset((job.rule.name, str(job.group) if job.group else None) for job in jobs if not job.is_local),
-            self._outlook.needed_for(jobs),
-            open_ended=any(job.is_checkpoint for job in jobs),
-        )
-
-    def _keeps_deployments(self) -> bool:
-        return bool(getattr(self._settings(), "keep_deployments", False))
-
-    def _settings(self) -> Any:
-        return getattr(self, "executor_settings", None) or getattr(self.workflow, "executor_settings", None)
-
-    def _read_companion(self) -> Companion:
-        from snakemake_interface_common.exceptions import ApiError  # shown without a traceback
-
-        from .config import find_companion, read_companion
-        from .errors import ConfigError
-
-        given = getattr(self._settings(), "file", None)
-        provider = self.workflow.storage_registry.default_storage_provider
-        try:
-            path = find_companion(given, Path(str(self.workflow.main_snakefile)), Path.cwd())
-            used = getattr(getattr(provider, "engine", None), "companion", None)
-            if used is not None and used.path.resolve() != path.resolve():
-                raise ConfigError(
-                    [
-                        f"the storage plugin reads {used.path}, the executor {path}: name one for both, with "
-                        "--streamflow-file and --storage-streamflow-file"
-                    ]
-                )
-            return read_companion(path, os.environ)
-        except ConfigError as error:
-            raise ApiError(str(error)) from None
-
-    def _check_options(self) -> None:
-        """Refuse what cannot work with this Snakemake, or with these options.
-
-        Raises:
-            ApiError: that is so.
-        """
-        from snakemake import __version__
-        from snakemake_interface_common.exceptions import ApiError
-
-        from .jobs import cache, why_too_old
-
-        if problem := why_too_old(__version__) or (cache.why_not_floating(self.workflow) if self._floating else None):
-            raise ApiError(problem)
-
-    def _check_rules(self) -> None:
-        """Warn of patterns that match nothing, and of devices that nobody has; refuse to start without a key file.
-
-        Raises:
-            ApiError: a file that a deployment reads cannot be read.
-        """
-        from snakemake_interface_common.exceptions import ApiError
-
-        from .config import check_devices, check_files, check_rules
-
-        rules = {rule.name for rule in self.workflow.rules}
-        groups = {str(rule.group) for rule in self.workflow.rules if rule.group}
-        wishes = {rule.name: list(map(str, rule.resources.keys())) for rule in self.workflow.rules}
-        warnings = check_rules(self._companion, rules, groups) + check_devices(self._companion, wishes)
-        for warning in warnings:
-            self.logger.warning(warning)
-        if errors := check_files(self._companion, rules, groups):
-            raise ApiError("\n".join(errors))
-
-    def _check_nested(self, driver: Driver, sources: Sources) -> None:
-        """Refuse to start when a job needs Snakemake where it may run, and there is no Python for it."""
-        from snakemake_interface_common.exceptions import WorkflowError
-
-        from .jobs import why_not_direct
-
-        needs: dict[tuple[Target, ...], dict[str, None]] = {}
-        jobs = [job for job in self.dag.needrun_jobs() if not job.is_local and why_not_direct(job)]
-        for job in jobs:
-            if (binding := self._binding(job)) is not None:
-                needs.setdefault(binding.targets, {})[job.rule.name] = None
-        if needs and (
-            problems := driver.check_nested({t: list(rules) for t, rules in needs.items()}, sources.modules())
-        ):
-            raise WorkflowError("\n".join(problems))
 
     def _binding(self, job: Any) -> Binding | None:
         from .config import binding_for
@@ -379,7 +292,7 @@ class Executor(RealExecutor):
             return
         driver.stop()
         self._reports.shutdown(wait=False, cancel_futures=True)
-        for problem in self._engine.take_down(keep=self._keeps_deployments(), timeout_s=_STOP_S):
+        for problem in self._engine.take_down(keep=self._settings.keep_deployments, timeout_s=_STOP_S):
             self.logger.error(f"Left behind: {problem}")
         tally = driver.tally
         for name in sorted(tally.jobs):

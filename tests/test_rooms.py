@@ -13,7 +13,7 @@ import snakemake_executor_plugin_streamflow as package
 
 ROOT = Path(package.__file__).parent
 FLOORS = [
-    {"errors", "model", "show"},
+    {"errors", "model", "settings", "show"},
     {"config", "plan"},
     {"journal"},
     {"connect"},
@@ -30,6 +30,7 @@ FLOORS = [
     {"earlier", "keeping", "waiting", "elastic", "scaling"},
     {"accounting"},
     {"driver"},
+    {"checks"},
     {"executor", "cli"},
     {"__init__"},
 ]

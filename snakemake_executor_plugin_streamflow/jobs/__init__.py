@@ -3,7 +3,7 @@
 from . import cache
 from .names import floats, name_of
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
-from .outlook import Outlook
+from .outlook import Outlook, Rest
 from .prepare import check_protected, prepare
 from .sources import Sources
 from .supported import why_too_old
@@ -20,6 +20,7 @@ __all__ = [
     "NestedCommands",
     "Outlook",
     "Output",
+    "Rest",
     "Sources",
     "Task",
     "Translator",

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from .names import name_of
 from .targets import targets
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a run has still to do.
+
+    Attributes:
+        jobs: rule and group of each job that has not ended, and can still run.
+        reads: what they read, and the final targets, by canonical path.
+        open_ended: there may be more jobs later: a checkpoint has not ended.
+    """
+
+    jobs: frozenset[tuple[str, str | None]]
+    reads: frozenset[str]
+    open_ended: bool = False
 
 
 class Outlook:
@@ -50,3 +66,12 @@ class Outlook:
         """Return what jobs read, and the final targets, by canonical path."""
         read = (f for job in jobs for f in job.input)
         return frozenset(self._canonical(name_of(f)) for f in (*read, *targets(self._workflow.dag)))
+
+    def rest(self) -> Rest:
+        """Return what the run has still to do."""
+        jobs = self.possible()
+        return Rest(
+            frozenset((job.rule.name, str(job.group) if job.group else None) for job in jobs if not job.is_local),
+            self.needed_for(jobs),
+            open_ended=any(job.is_checkpoint for job in jobs),
+        )

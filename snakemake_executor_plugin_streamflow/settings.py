@@ -1,0 +1,32 @@
+"""The options of the executor.
+
+No `from __future__ import annotations` and no `X | None` here: Snakemake reads the field types when it builds its CLI.
+"""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):
+    file: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "The companion file that maps rules to deployments "
+            "(default: streamflow.yml beside the Snakefile or in the working directory).",
+        },
+    )
+    keep_deployments: bool = field(
+        default=False,
+        metadata={"help": "Leave deployments up at the end of the run."},
+    )
+    leave_targets: bool = field(
+        default=False,
+        metadata={"help": "With floating files: leave final targets where they were made."},
+    )
+    transfer_limit: int = field(
+        default=4,
+        metadata={"help": "Large transfers that run at once to or from one location."},
+    )
