@@ -23,7 +23,7 @@ EXAMPLE := examples/variant-calling
 TEST_TOOLS := sshd:openssh-server ssh:openssh-client ssh-keygen:openssh-client dockerd:docker.io busybox:busybox-static \
               ip:iproute2 iptables:iptables ps:procps git:git rsync:rsync nsenter:util-linux mount:mount tar:tar slurmctld:slurm-wlm munged:munge \
               podman:podman runc:runc catatonit:catatonit mpirun:openmpi-bin mpicc:libopenmpi-dev gcc:gcc mpiexec.hydra:mpich \
-              Rscript:r-base-core
+              Rscript:r-base-core modulecmd:environment-modules
 
 .PHONY: help demo test test-snakemake lint types unit clean
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..remote.job import Command
 from .names import floats, is_tbd
+from .software import with_software
 from .task import MapPath
 
 
@@ -44,7 +45,7 @@ def renderer(
             if (there := path_of(path)) != path:
                 whole = rf"(?<![\w./+@%~-]){re.escape(path)}(?![\w./+@%~-])"
                 text = re.sub(whole, there.replace("\\", r"\\"), text)
-        return Command(text, executable, prefix or "", suffix or "")
+        return with_software(job, Command(text, executable, prefix or "", suffix or ""))
 
     return render
 

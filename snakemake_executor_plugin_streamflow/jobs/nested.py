@@ -11,6 +11,7 @@ from typing import Any
 
 from ..remote.job import Command
 from ..remote.quote import quote
+from .software import PREPARE_MODULES, asked
 from .task import MapPath
 
 PYTHON, LAUNCHER, PROGRAMS = "STREAMFLOW_PYTHON", "STREAMFLOW_LAUNCHER", "STREAMFLOW_PROGRAMS"
@@ -46,6 +47,7 @@ class NestedCommands:
         snakefile = self._token(str(self._workflow.main_snakefile))
         args = f"--snakefile {snakefile} --cores {cores} {_job_args(job)} {self._general_args()}"
         paths = tuple(self._paths)
+        modules = any("ENV_MODULES" in asked(member) for member in (job.jobs if job.is_group() else (job,)))
 
         def render(path_of: MapPath, tmpdir: str) -> Command:
             def place(path: str) -> str:
@@ -53,6 +55,8 @@ class NestedCommands:
                 return quote(there) if there.startswith("/") else f'"$w"/{quote(there)}'
 
             lines = [f'w=$(pwd -P); PATH="${{{PROGRAMS}:+${PROGRAMS}:}}$PATH"; export PATH']
+            if modules:
+                lines.append(PREPARE_MODULES)
             lines.append(f"{HERE}=$w; {AWAY}={quote(here)}; export {HERE} {AWAY}")
             for name, cache in zip((CACHE, RUNTIME_CACHE), self._caches, strict=True):
                 lines.append(f"{name}={place(cache)}; export {name}")

@@ -10,11 +10,15 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from .software import image_here
+
 SMALL_B = 1 << 20
 """Workflows read files at parse time that they do not declare: files up to this size travel with the Snakefile."""
 MOST = 4000
 MOST_B = 64 << 20
 _IMPORT = re.compile(r"""^[ \t"]*(?:import|from)[ \t]+(\w+)""", re.MULTILINE)
+_NOTEBOOK, _CWL = ("papermill", "nbconvert", "ipykernel"), ("cwltool",)
+"""What Snakemake runs notebooks and CWL tools with."""
 _WORD = re.compile(r"[\w./+@%~-]+")
 _SCRIPTS = (".py", ".R", ".r", ".jl", ".pl", ".rb", ".sh", ".awk")
 _SKIPPED = frozenset({".git", ".snakemake", ".streamflow", "__pycache__", "node_modules"})
@@ -58,6 +62,8 @@ class Sources:
         found: dict[str, None] = {}
         for job in jobs:
             words = dict.fromkeys(_WORD.findall(job.shellcmd or ""))
+            if there := image_here(job):
+                found[there] = None
             if "." in words or "snakemake" in words:
                 found.update(dict.fromkeys(self.of(())))
             modules = (word.replace(".", "/") + ".py" for word in words if "/" not in word)
@@ -103,6 +109,8 @@ class Sources:
     def modules(self) -> frozenset[str]:
         """Return the names of the modules that Snakefiles and Python scripts import."""
         names = set[str]()
+        for rule in self._workflow.rules:
+            names.update(_NOTEBOOK if rule.notebook else (), _CWL if rule.cwl else ())
         for path in (*self._included(), *self.of(())):
             if path.endswith((".smk", ".py", ".ipynb", "Snakefile")):
                 with suppress(OSError):
@@ -176,8 +184,9 @@ class Sources:
         for path in (rule.script, rule.notebook):
             if path:
                 wanted.append(infer_source_file(path, rule.basedir))
-        if job.conda_env_spec is not None and job.conda_env_spec.is_file:
-            wanted.append(job.conda_env_spec.file)
+        wanted.append(getattr(job.conda_env_spec, "file", None))  # a name, or a folder, has none
+        if there := image_here(job):
+            self._fetched.add(there)
         for source in wanted:
             if isinstance(source, SourceFile) and not hasattr(source, "abspath"):
                 with suppress(Exception):  # a missing environment.yaml is none; what matters fails at the site

@@ -13,6 +13,7 @@ from ..remote.job import Command
 from .direct import renderer
 from .names import floats, is_tbd, name_of
 from .nested import NestedCommands
+from .software import why_made
 from .sources import Sources
 from .targets import is_target
 from .task import Ensure, Member, Output, Task
@@ -40,7 +41,6 @@ _MB = 10**6
 
 def why_not_direct(job: Any) -> str | None:
     """Return why a single job must be run by Snakemake itself at its location, or None when its command is enough."""
-    workflow = job.dag.workflow
     for attribute, word in (
         ("is_script", "script:"),
         ("is_notebook", "notebook:"),
@@ -56,16 +56,9 @@ def why_not_direct(job: Any) -> str | None:
         return "it uses `shadow:`"
     if job.benchmark:
         return "it uses `benchmark:`"
-    methods = {method.name for method in workflow.deployment_settings.deployment_method}
-    if "CONDA" in methods and job.conda_env_spec:
-        return "it uses `conda:`"
-    if "APPTAINER" in methods and job.container_img_url:
-        return "it uses `container:`"
-    if "ENV_MODULES" in methods and job.env_modules:
-        return "it uses `envmodules:`"
     if any(_flagged(f, flag) for f in (*job.output, *job.input) for flag in ("pipe", "service")):
         return "it uses `pipe()` or `service()`"
-    return None
+    return why_made(job)
 
 
 def _is_open(job: Any) -> bool:

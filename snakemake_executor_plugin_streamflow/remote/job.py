@@ -27,6 +27,8 @@ class Command:
         prefix, suffix: `shell.prefix` and `shell.suffix`.
         env: for this command alone; not secret.
         name: the rule that failed, when this fails; said on stderr, unless "".
+        before: comes first, before strict mode.
+        within: what runs the shell, in a container; its name is all that is known of it there.
     """
 
     text: str
@@ -35,6 +37,8 @@ class Command:
     suffix: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
+    before: str = ""
+    within: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +191,24 @@ def _run(command: Command, number: int, how: str) -> str:
     base = command.shell.rsplit("/", 1)[-1]
     bash = base == "bash"
     strict = "set -euo pipefail; " if bash and not command.prefix else command.prefix
-    text = f"{strict} {command.text} {command.suffix}".strip()
+    text = command.before + f"{strict} {command.text} {command.suffix}".strip()
     shell = (
         base
         if command.shell == base
         else f'"$([ -x {quote(command.shell)} ] && echo {quote(command.shell)} || echo {quote(base)})"'
     )
-    if len(encode(text)) + 4 * text.count("'") > SCRIPT_LIMIT:
+    long = len(encode(text)) + 4 * text.count("'") > SCRIPT_LIMIT
+    if command.within:
+        start = f"{command.within} {base}"
+        if not long:
+            return f"{{ {start} -c {quote(text)}; }}"
+        return f"""{{ printf '%s\\n' {quote(text)} >"$d/command{number}" && {{ {start} "$d/command{number}"; }}; }}"""
+    if long:
         return f"""{{ printf '%s\\n' {quote(text)} >"$d/command{number}" && {shell} "$d/command{number}"; }}"""
     if bash and not command.prefix:
         # Without bash, sh does what it can of strict mode; the preflight has said so.
-        plain = f"set -eu; (set -o pipefail) 2>/dev/null && set -o pipefail; {command.text} {command.suffix}".strip()
+        strict = "set -eu; (set -o pipefail) 2>/dev/null && set -o pipefail;"
+        plain = f"{command.before}{strict} {command.text} {command.suffix}".strip()
         with_bash, without = f"{how}{shell} -c {quote(text)}", f"{how}sh -c {quote(plain)}"
         return f"if command -v bash >/dev/null 2>&1; then {with_bash}; else {without}; fi"
     return f"{how}{shell} -c {quote(text)}"
