@@ -61,7 +61,7 @@ class Files:
         if is_address(path):
             return path
         path = os.path.normpath(path)
-        if os.path.isabs(path):
+        if path.startswith("/"):
             inside = os.path.relpath(path, self.here)
             return path if inside.startswith("..") else inside
         return os.path.normpath(self.here / path) if path.startswith("..") else path
@@ -74,8 +74,11 @@ class Files:
         if path in self.doubtful:
             return None
         replicas = self.ledger.replicas(path)
-        with suppress(OSError):
+        try:
             info = os.stat(os.path.join(self._top, path))
+        except OSError:
+            pass
+        else:
             if not replicas or self.ledger.get(path, CONTROLLER) is not None or info.st_mtime_ns > replicas[0].made_ns:
                 return self._own(path, info)
         others = [replica for replica in replicas if replica.filesystem != CONTROLLER]
@@ -90,8 +93,8 @@ class Files:
     def _part(self, path: str) -> tuple[tuple[bool, int, int], int, Sequence[Replica]] | None:
         """What a path is as part of a listed directory: its state, the time of its files, the directory's replicas."""
         above = os.path.dirname(path)
-        while self.listed and self.copies is not None and above:
-            if above in self.listed and (replicas := self.ledger.replicas(above)):
+        while self.listed.paths and self.copies is not None and above:
+            if above in self.listed.paths and (replicas := self.ledger.replicas(above)):
                 with suppress(OSError):
                     info = os.stat(self.copies / path)
                     directory = stat.S_ISDIR(info.st_mode)
@@ -114,24 +117,32 @@ class Files:
             if self.ledger.get(path, whole.filesystem) is None:
                 self.ledger.put(Replica(path, whole.filesystem, version, size_b, mtime_ns, None, directory, made_ns))
 
-    def names(self, folder: str) -> set[str]:
-        """Return the names of all that is directly in a folder now, at whatever site; `folder` is canonical or ""."""
+    def names(self, folder: str) -> dict[str, State | None]:
+        """Tell what is directly in a folder now, at whatever site; `folder` is canonical or "".
+
+        A state that is None was not looked at.
+        """
         if self._indexed != self.ledger.revision:
             self._indexed, self._index = self.ledger.revision, defaultdict(set)
             for path in self.ledger.paths():
                 above, _, name = path.rpartition("/")
                 self._index[above].add(name)
-        found = {name for name in self._index.get(folder, ()) if self.state(os.path.join(folder, name)) is not None}
+        found: dict[str, State | None] = {}
+        for name in self._index.get(folder, ()):
+            state = self.state(os.path.join(folder, name))
+            if state is not None:
+                found[name] = state
         with suppress(OSError), os.scandir(os.path.join(self._top, folder)) as entries:
-            found.update(
-                entry.name
-                for entry in entries
-                if not entry.is_symlink() or self.state(os.path.join(folder, entry.name)) is not None
-            )
+            for entry in entries:
+                if not entry.is_symlink() or self.state(os.path.join(folder, entry.name)) is not None:
+                    found.setdefault(entry.name, None)
         if self._part(f"{folder}/.") is not None and self.copies is not None:
             with suppress(OSError):
-                found.update(os.listdir(self.copies / folder))
-        return found - {path.removeprefix(f"{folder}/") for path in self.doubtful}
+                for name in os.listdir(self.copies / folder):
+                    found.setdefault(name, None)
+        for path in self.doubtful:
+            found.pop(path.removeprefix(f"{folder}/"), None)
+        return found
 
     def _own(self, path: str, info: os.stat_result) -> State:
         if not stat.S_ISDIR(info.st_mode):

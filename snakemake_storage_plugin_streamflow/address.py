@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from pathlib import Path
 
 from snakemake_interface_storage_plugins.io import WILDCARD_REGEX
 
@@ -61,3 +62,15 @@ def local_suffix(query: str) -> str:
     if ".." not in path:
         return path
     return "/".join("@up" if part == ".." else part for part in path.split("/"))
+
+
+class Names:
+    """What the file of a query is called here."""
+
+    __slots__ = ("folder", "path", "query")
+
+    def __init__(self, prefix: Path, query: str) -> None:
+        name = f"{prefix}/{local_suffix(query)}"
+        self.query = query
+        self.path = Path(name)
+        self.folder = str(self.path).rpartition("/")[0]

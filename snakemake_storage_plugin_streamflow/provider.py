@@ -26,7 +26,7 @@ from snakemake_interface_storage_plugins.storage_provider import (
     StorageQueryValidationResult,
 )
 
-from .address import PLAIN, SCHEME, local_suffix, of_plain_path, plain_path, why_invalid
+from .address import PLAIN, SCHEME, Names, local_suffix, of_plain_path, plain_path, why_invalid
 from .copies import copies, discard, modified
 
 if TYPE_CHECKING:
@@ -50,10 +50,18 @@ class StorageProvider(StorageProviderBase):
 
     def __post_init__(self) -> None:
         self._copies: set[Path] = set()
+        self._names: dict[str, Names] = {}
         if self.is_default:
             from .snakefile import adapt
 
             adapt(self)
+
+    def names(self, query: str) -> Names:
+        """Return what the file of a query is called here; the same for all objects of that query."""
+        names = self._names.get(query)
+        if names is None:
+            names = self._names[query] = Names(self.local_prefix, str(query))
+        return names
 
     def object(self, query: str, keep_local: Any = _UNSAID, retrieve: Any = _UNSAID, static: bool = False) -> Any:
         # For a path of the workflow Snakemake gives neither option; for `storage(...)` always both.
@@ -127,8 +135,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     """
 
     _kind: Kind | None = None
-    _path_of: str | None = None
-    _path: Path
+    _names: Names | None = None
 
     @property
     def kind(self) -> Kind:
@@ -163,14 +170,16 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     def local_suffix(self) -> str:
         return local_suffix(str(self.query))
 
+    @property
+    def names(self) -> Names:
+        """What it is called here. Snakemake may change the query of a copy of this object."""
+        names = self._names
+        if names is None or names.query != self.query:
+            names = self._names = self.provider.names(self.query)
+        return names
+
     def local_path(self) -> Path:
-        # Asked many times for each of many files; Snakemake may change the query of a copy of this object.
-        if self._overwrite_local_path is not None:
-            return Path(self._overwrite_local_path)
-        if self._path_of != self.query:
-            self._path_of = self.query
-            self._path = Path(f"{self.provider.local_prefix}/{local_suffix(str(self.query))}")
-        return self._path
+        return Path(self._overwrite_local_path) if self._overwrite_local_path is not None else self.names.path
 
     def cache_key(self, local_suffix: str | None = None) -> str:
         return str(self.local_path()) if local_suffix is None else super().cache_key(local_suffix)
@@ -179,7 +188,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         """Do nothing: Snakemake itself removes the local copy."""
 
     def get_inventory_parent(self) -> str:
-        return self.cache_key().rpartition("/")[0]
+        return self.names.folder
 
     async def inventory(self, cache: IOCacheStorageInterface) -> None:
         self.provider.cache = cache
@@ -201,8 +210,10 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         if parent in cache.exists_in_storage.has_inventory:
             return
         files = self.provider.engine.files
-        for name in files.names(folder):
+        for name, look in files.names(folder).items():
             cache.exists_in_storage[f"{parent}/{name}"] = True
+            if look is not None:
+                cache.mtime[f"{parent}/{name}"] = Mtime(storage=look.mtime)
         cache.exists_in_storage.has_inventory.add(parent)
         query = str(self.query).rpartition("/")[0]
         for name in await asyncio.to_thread(copies, Path(parent)):
@@ -210,7 +221,10 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
             look = one.kind.known()
             if look is not None and (modified(one.local_path()) or look.mtime) < look.mtime:
                 discard(one.local_path())  # left by a run that was killed: its time would count as that of the file
-        for path in self.provider.listed:
+            else:
+                cache.exists_local[f"{parent}/{name}"] = True
+        cache.exists_local.has_inventory.add(parent)
+        for path in sorted(self.provider.listed.paths):
             if path.rpartition("/")[0] == folder:
                 await self.provider.object(f"{query}/{path.rpartition('/')[2]}").managed_exists()
 
@@ -242,6 +256,9 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         return self._wait(self.kind.candidates(str(self.query)))
 
     async def managed_exists(self) -> bool:
+        cache: Any = self.provider.cache
+        if cache is not None and cache.active and plain_path(self.query) is not None:
+            await self._look_around(cache)  # for files that no rule makes, Snakemake does not ask for that
         return await self._look() is not None
 
     async def managed_mtime(self) -> float:
@@ -311,7 +328,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     @property
     def _is_listed(self) -> bool:
         """Whether input functions may list it, so that there is always a copy here."""
-        listed = self.provider.listed
+        listed = self.provider.listed.paths
         return bool(listed) and self.kind.path in listed
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:

@@ -15,6 +15,7 @@ import pytest
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.tests import TestStorageBase
 
+from snakemake_executor_plugin_streamflow.plan import Replica
 from snakemake_storage_plugin_streamflow import StorageProvider, StorageProviderSettings
 from snakemake_storage_plugin_streamflow.engine import engine
 
@@ -241,3 +242,24 @@ def test_a_companion_file_that_is_missing_is_told_with_the_option(
     one = StorageProvider(tmp_path / "local", log, settings=StorageProviderSettings())
     with pytest.raises(WorkflowError, match="--storage-streamflow-file"):
         one.object("streamflow://far/data/x").exists()
+
+    def test_the_first_question_while_the_dag_is_built_tells_of_all_in_the_folder(self, tmp_path: Path) -> None:
+        from snakemake.io import IOCache
+
+        provider = self._get_provider(tmp_path)
+        one, other, missing, made = (provider.object(f"streamflow://top/{name}") for name in ("a", "b", "c", "d"))
+        Path("top").mkdir()
+        for name in "ab":
+            Path("top", name).write_text(name)
+        made_ns = 1_700_000_000_500_000_000
+        provider.engine.ledger.put(Replica("top/d", "one", "o-1", 1, 1, made_ns=made_ns))
+        provider.cache = cache = IOCache(60)
+        assert asyncio.run(one.managed_exists())
+        known = {name.rpartition("/")[2] for name, there in cache.exists_in_storage.items() if there}
+        assert known == {"a", "b", "d"}
+        assert {one.get_inventory_parent()} == cache.exists_in_storage.has_inventory == cache.exists_local.has_inventory
+        assert (other.cache_key() in cache.exists_in_storage, missing.cache_key() in cache.exists_local) == (
+            True,
+            False,
+        )
+        assert cache.mtime[made.cache_key()].storage() == made.mtime() == 1_700_000_000.5
