@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import sys
 from collections.abc import Coroutine, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_common.exceptions import ApiError, WorkflowError
 from snakemake_interface_storage_plugins.common import Operation
 from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtime
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _UNSAID: Any = object()
+_REFUSED = {"--archive", "--generate-unit-tests"}
+"""What reads local copies of files without asking for them: nobody tells a storage provider of these options."""
 _OPENED_B = 8 << 20
 """Larger files are not meant to be read by input functions."""
 
@@ -51,6 +54,12 @@ class StorageProvider(StorageProviderBase):
     def __post_init__(self) -> None:
         self._copies: set[Path] = set()
         self._names: dict[str, Names] = {}
+        if self.is_default and (refused := _REFUSED.intersection(word.partition("=")[0] for word in sys.argv)):
+            raise ApiError(
+                f"{refused.pop()} reads files in the working directory; with `--default-storage-provider streamflow` "
+                "they stay where they are made. Leave out that option, and have `snakemake-streamflow data get` "
+                "bring what is missing."
+            )
         if self.is_default:
             from .snakefile import adapt
 

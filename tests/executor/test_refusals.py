@@ -93,6 +93,14 @@ def test_the_cache_is_refused_where_files_stay_at_sites(tmp_path: Path) -> None:
     assert run_workflow(tmp_path, snakefile, TWO_SITES, *FLOATING).jobs("one") == 1
 
 
+def test_what_reads_files_unasked_is_refused_where_they_stay_at_sites(tmp_path: Path) -> None:
+    snakefile = 'rule a:\n    output: "a"\n    shell: "touch a"\n'
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, "--archive", "a.tar", *FLOATING, code=1)
+    assert "--archive reads files in the working directory" in run.text
+    assert "Traceback" not in run.text
+    assert not (run.work / "a.tar").exists()
+
+
 @pytest.mark.parametrize(
     ("version", "fits"),
     [("9.23.1", True), ("9.24.0", True), ("10.0", True), ("9.27.1+4.gabc", True), ("9.23.0", False), ("8.30.0", False)],
