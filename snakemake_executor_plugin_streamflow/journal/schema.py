@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -78,6 +79,7 @@ _OLD_RUNS = f"""
     SELECT id FROM runs WHERE id NOT IN (SELECT id FROM runs ORDER BY started DESC LIMIT {KEPT_RUNS})
     AND id NOT IN (SELECT run FROM deployments) AND id NOT IN (SELECT run FROM tasks WHERE {_UNFINISHED})
 """
+_NO_SHARED_MEMORY = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 
 
 class Unusable(Exception):
@@ -93,6 +95,10 @@ def open_database(path: Path) -> sqlite3.Connection:
     """
     database = _connect(path)
     try:
+        if not _writes_ahead(database):
+            database.close()
+            _stop_writing_ahead(path)
+            database = _connect(path)
         _prepare(database)
         problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
@@ -151,13 +157,43 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
 
 
-def _prepare(database: sqlite3.Connection) -> None:
-    """Make the tables, or add what an older version did not have, all or nothing."""
+def _writes_ahead(database: sqlite3.Connection) -> bool:
+    """Have changes written to a log first (WAL), so that readers never wait; False: the file system cannot do that.
+
+    The log needs memory that processes share. Where there is none, setting the mode succeeds and writing fails
+    (https://www.sqlite.org/wal.html#noshm). A journal that went without the log stays so.
+    """
     if _version(database) == 0 and database.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
         raise Unusable("is a database of something else")
-    # Both are set before the first write; NORMAL loses at most the last transactions when the power fails.
+    if _version(database) and _mode(database) != "wal":
+        return True
     database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY:
+            raise
+        return False
+    return True
+
+
+def _stop_writing_ahead(path: Path) -> None:
+    """Go back to a rollback journal: one process that has the file for itself needs no shared memory for that."""
+    with closing(_connect(path)) as database:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = DELETE")
+
+
+def _mode(database: sqlite3.Connection) -> str:
+    mode: str = database.execute("PRAGMA journal_mode").fetchone()[0]
+    return mode
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """Make the tables, or add what an older version did not have, all or nothing."""
+    if _mode(database) == "wal":  # NORMAL loses at most the last transactions when the power fails
+        database.execute("PRAGMA synchronous = NORMAL")
     if _version(database) < VERSION:
         database.execute("BEGIN IMMEDIATE")
         for step in _STEPS[_version(database) :]:  # asked again: another process may just have done it

@@ -44,6 +44,21 @@ def test_replicas_are_there_after_a_crash(tmp_path: Path) -> None:
     assert list(Journal(tmp_path / "j").replicas()) == [A]
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_it_works_where_processes_share_no_memory(tmp_path: Path, earlier: bool) -> None:
+    if earlier:
+        with Journal(tmp_path / "j") as journal:
+            journal.apply([B])
+    (tmp_path / "j-shm").mkdir()  # as on a file system that cannot map the index of the log
+    for _ in range(2):
+        with Journal(tmp_path / "j") as journal, Journal(tmp_path / "j", existing=True) as other:
+            journal.apply([A])
+            assert list(other.replicas()) == ([B, A] if earlier else [A])
+            other.apply([A])
+            assert journal.warnings == []
+    assert not (tmp_path / "j-wal").exists()
+
+
 def test_a_ledger_is_rebuilt_from_it(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     ledger = Ledger()
