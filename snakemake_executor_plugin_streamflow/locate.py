@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from .errors import DataLost, Differs, SiteError, TransferError, Unreachable
 from .files import Files
-from .model import CONTROLLER, Address, is_address
+from .model import CONTROLLER, KEPT_HERE, Address, is_address, kept_as
 from .move import listing
 from .move.entry import Item
 from .move.mover import Mover
@@ -76,14 +76,13 @@ class Locator:
             place = self._places.get(address.holder)
             if place is not None and place.site.location.filesystem == site.location.filesystem:
                 return address.path
-            folder = ".snakemake/streamflow" if site.in_place else ".streamflow"
-            return f"{folder}/at/{address.holder}{address.path}"
+            return kept_as(path, KEPT_HERE) if site.in_place else kept_as(path)
         if site.in_place or not path:
             return path
         canonical = self._files.canonical(path)
         if not canonical.startswith("/"):
             return canonical if os.path.isabs(path) else path
-        return site.visible(canonical) or f".streamflow/abs{canonical}"
+        return site.visible(canonical) or kept_as(canonical)
 
     async def place(self, holder: str) -> Place:
         """The files of the first location of a deployment, which is brought up."""

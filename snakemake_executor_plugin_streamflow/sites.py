@@ -161,8 +161,7 @@ class Sites:
     async def on(self, filesystem: str) -> Site | None:
         """A site on a filesystem, brought up when need be; None when it cannot be."""
         for deployment in self._companion.deployments.values():
-            named = deployment.filesystem is not None and deployment.filesystem.name == filesystem
-            if named or filesystem.partition("/")[0] == deployment.name:
+            if deployment.may_have(filesystem):
                 with suppress(SiteError):
                     await self._open(Target(deployment.name))
         return next((site for site in self if site.location.filesystem == filesystem), None)

@@ -39,7 +39,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     rm = _add(data_commands, "rm", "remove:rm", "remove replicas at sites; never the controller's, unless it is named")
     rm.add_argument("paths", nargs="+", metavar="PATH", help=pattern)
-    rm.add_argument("--at", metavar="FILESYSTEM", help="only there; `controller` is the working directory itself")
+    rm.add_argument(
+        "--at",
+        metavar="FILESYSTEM",
+        help="only there, or at that deployment; `controller` is the working directory itself",
+    )
     rm.add_argument("--yes", action="store_true", help="do not ask")
 
     verify = _add(data_commands, "verify", "verify:verify", "look at every replica: whether it is there, and unchanged")

@@ -15,7 +15,17 @@ from ..connect.reattach import Reattached
 from ..errors import DeployError, Gone, SiteError
 from ..journal import DeploymentRecord
 from ..journal.identity import workflow_key
-from ..model import CONTROLLER, SCHEME, Address, Companion, Deployment, LocalOptions, Location, is_address
+from ..model import (
+    CONTROLLER,
+    KEPT_HERE,
+    Address,
+    Companion,
+    Deployment,
+    LocalOptions,
+    Location,
+    is_address,
+    kept_as,
+)
 from ..move.here import Here
 from ..move.store import Store
 from ..site import Site
@@ -60,8 +70,7 @@ class Reach:
             DeployError, Unreachable: it cannot be opened now.
         """
         for name, deployment in self._companion.deployments.items():
-            named = deployment.filesystem is not None and deployment.filesystem.name == filesystem
-            if named or filesystem.split("/")[0] == name:
+            if deployment.may_have(filesystem):
                 for location in await self._of(name):
                     if location.filesystem == filesystem:
                         return await self._open(location)
@@ -75,12 +84,8 @@ class Reach:
         """Where a replica is at a site, for its store; None when what is seen there is the controller's own file."""
         if is_address(path):
             address = Address.parse(path)
-            if await self._holds(site.location, address.holder):
-                return address.path
-            return f".streamflow/at/{address.holder}{address.path}"
-        if not path.startswith("/"):
-            return path
-        return None if site.visible(path) is not None else f".streamflow/abs{path}"
+            return address.path if await self._holds(site.location, address.holder) else kept_as(path)
+        return None if path.startswith("/") and site.visible(path) is not None else kept_as(path)
 
     async def source(self, filesystem: str, path: str) -> tuple[Store, str]:
         """The store that a replica is read from, and its place in it. Raises as `at`."""
@@ -103,7 +108,7 @@ class Reach:
 
     def home_path(self, path: str) -> str:
         """Where a replica is at the controller."""
-        return f".snakemake/streamflow/at/{path.removeprefix(SCHEME)}" if is_address(path) else path
+        return kept_as(path, KEPT_HERE) if is_address(path) else path
 
     async def _holds(self, location: Location, holder: str) -> bool:
         """Whether addresses of a holder mean files of that location: those of its first one do."""

@@ -27,14 +27,12 @@ def rm(given: Namespace) -> Answer:
         workflow.must_rest()
         ledger, known = read(workflow)
         paths = workflow.select(ledger, given.paths, known)
-        doomed = [
-            replica
-            for path in paths
-            for replica in ledger.replicas(path)
-            if (replica.filesystem == given.at if given.at else replica.filesystem != CONTROLLER)
-        ]
+        replicas = [replica for path in paths for replica in ledger.replicas(path)]
+        at = _filesystem(given.at, replicas, workflow) if given.at else None
+        doomed = [one for one in replicas if (one.filesystem == at if at else one.filesystem != CONTROLLER)]
         if not doomed:
-            return _nothing(given, ledger.replicas(paths[0]))
+            names = ", ".join(sorted({replica.filesystem for replica in replicas}))
+            return Answer({"removed": [], "problems": {}}, f"Nothing to remove: {names} has it, and no site.")
         rows = [(replica.path, replica.filesystem, size(replica.size_b)) for replica in doomed]
         last = [path for path in paths if not set(ledger.replicas(path)) - set(doomed)]
         if not given.yes:
@@ -67,11 +65,18 @@ class _Removed:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def _nothing(given: Namespace, replicas: Sequence[Replica]) -> Answer:
+def _filesystem(at: str, replicas: Sequence[Replica], workflow: Workflow) -> str:
+    """Return the filesystem that `--at` means: one of that name, or the only one of a deployment of that name."""
     names = sorted({replica.filesystem for replica in replicas})
-    if given.at and given.at not in names:
-        raise StreamFlowError(f"nothing of that is at {given.at}{did_you_mean(given.at, names, 'it is at')}")
-    return Answer({"removed": [], "problems": {}}, f"Nothing to remove: {', '.join(names)} has it, and no site.")
+    if at in names:
+        return at
+    deployment = workflow.companion().deployments.get(at)
+    meant = [name for name in names if deployment is not None and deployment.may_have(name)]
+    if len(meant) > 1:
+        raise StreamFlowError(f"that is at several locations of {at}: say --at {' or --at '.join(meant)}")
+    if not meant:
+        raise StreamFlowError(f"nothing of that is at {at}{did_you_mean(at, names, 'it is at')}")
+    return meant[0]
 
 
 def _ask(what: str, last: Sequence[str]) -> None:

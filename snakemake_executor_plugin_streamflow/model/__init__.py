@@ -1,6 +1,6 @@
 """The words of the design as frozen values. No I/O; imports nothing of ours."""
 
-from .address import SCHEME, Address, is_address
+from .address import KEPT_HERE, SCHEME, Address, is_address, kept_as
 from .apptainer_options import ApptainerOptions
 from .bounds import Bounds, bounds_of, least
 from .companion import Binding, Companion, Keep, NeededFile, Policy, Target
@@ -13,6 +13,7 @@ from .queue_options import QUEUE_OPTIONS, QueueOptions, SgeOptions, SgeService, 
 
 __all__ = [
     "CONTROLLER",
+    "KEPT_HERE",
     "OPTIONS",
     "QUEUE_OPTIONS",
     "SCHEME",
@@ -49,5 +50,6 @@ __all__ = [
     "Wraps",
     "bounds_of",
     "is_address",
+    "kept_as",
     "least",
 ]

@@ -55,6 +55,11 @@ class Deployment:
     limits: Limits = Limits()
     limit_b: int | None = None
 
+    def may_have(self, filesystem: str) -> bool:
+        """Whether a filesystem of that name may be one of its locations'."""
+        named = self.filesystem is not None and self.filesystem.name == filesystem
+        return named or filesystem.partition("/")[0] == self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_plugin_streamflow.journal.identity import workflow_key
+from snakemake_executor_plugin_streamflow.plan import Dropped
 
 from ..executor.running import TWO_SITES, Run, again, run_workflow
 from .commands import cli, journal_of
@@ -183,6 +184,18 @@ def test_rm_at_one_filesystem(run: Run) -> None:
     assert "did you mean 'one'" in cli(run.work, "data", "rm", PARTS[0], "--at", "ones", "--yes", code=2).errors
     cli(run.work, "data", "rm", PARTS[0], "--at", "controller", "--yes")
     assert not (run.work / PARTS[0]).exists()
+
+
+def test_rm_at_a_deployment_with_one_filesystem(run: Run) -> None:
+    with journal_of(run.work) as journal:
+        two = next(one for one in journal.replicas() if (one.path, one.filesystem) == (PARTS[0], "two"))
+        journal.apply([Dropped(two.path, "two"), *(replace(two, filesystem=f"two/{host}") for host in "ab")])
+    said = cli(run.work, "data", "rm", PARTS[0], "--at", "two", "--yes", code=2)
+    assert "say --at two/a or --at two/b" in said.errors
+    cli(run.work, "data", "rm", PARTS[0], "--at", "two/a", "--yes")
+    assert where(run.work, PARTS[0]) == ["controller", "one", "two/b"]
+    cli(run.work, "data", "rm", PARTS[0], "--at", "two", "--yes")
+    assert where(run.work, PARTS[0]) == ["controller", "one"]
 
 
 def test_rm_asks_and_warns_of_the_last_replica(run: Run) -> None:
