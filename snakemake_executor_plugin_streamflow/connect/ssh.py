@@ -83,7 +83,7 @@ class SshConnector(Connector):
         channel = await host.open(location.name, launch)
         if launch.script:
             try:
-                await channel.started(launch.script, self.options.connect_timeout)
+                await channel.started(launch.script)
             except BaseException:
                 channel.drop()
                 raise

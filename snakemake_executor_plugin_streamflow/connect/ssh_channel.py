@@ -79,11 +79,13 @@ class SshChannel(Channel, asyncssh.SSHClientSession[bytes]):
     `kill` sends TERM to the process group; sshd refuses that for root, whose processes only see their streams end.
     That a process has closed its input, and lives on, stays unknown: sshd tells nobody but OpenSSH's own client.
 
-    Output beyond some MiB that nobody reads holds the process back.
+    Output beyond some MiB that nobody reads holds the process back. A login shell that has not started the process
+    `start_s` seconds after somebody began to wait for it is given up: it may sit in a start file for ever.
     """
 
-    def __init__(self, name: str, mark: bytes, slot: Slot) -> None:
+    def __init__(self, name: str, mark: bytes, slot: Slot, start_s: float) -> None:
         self._name = name
+        self._start_s = start_s
         self._mark: bytes | None = mark
         self._noise = bytearray()
         self._slot = slot
@@ -111,7 +113,12 @@ class SshChannel(Channel, asyncssh.SSHClientSession[bytes]):
             if self._eof or self._gone is not None:
                 return self._end()
             self._news.clear()
-            await self._news.wait()
+            try:
+                async with asyncio.timeout(self._start_s if self._mark is not None else None):
+                    await self._news.wait()
+            except TimeoutError:
+                if self._mark is not None:
+                    raise self._not_started() from None
         parts = [self._out.popleft()]
         size = len(parts[0])
         while self._out and size + len(self._out[0]) <= READ_B:
@@ -163,18 +170,18 @@ class SshChannel(Channel, asyncssh.SSHClientSession[bytes]):
             self._chan.abort()
         self._fail(Unreachable(f"{self._name}: the channel was closed before the process ended"))
 
-    async def started(self, script: bytes, timeout_s: float) -> None:
+    async def started(self, script: bytes) -> None:
         """Send the script that starts the process, and wait until it has.
 
         Raises:
-            Unreachable: not within `timeout_s` seconds.
+            Unreachable: not in the time that a start may take.
         """
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._start_s):
                 await self.write(script)
                 await self._marked.wait()
         except TimeoutError:
-            raise Unreachable(f"{self._name}: the login shell did not start the command in {timeout_s:g} s") from None
+            raise self._not_started() from None
         if self._mark is not None:
             raise self._broken()
 
@@ -259,6 +266,12 @@ class SshChannel(Channel, asyncssh.SSHClientSession[bytes]):
             advice = "Check the user's login shell there, and that none of its start files (.bashrc, .cshrc) ends it"
             return Unreachable(f"{self._name}: the login shell did not run the command{heard}{advice}", transient=False)
         return Unreachable(str(self._gone))
+
+    def _not_started(self) -> Unreachable:
+        return Unreachable(
+            f"{self._name}: the login shell did not start the command in {self._start_s:g} s. Check that none of the "
+            "user's start files there (.bashrc, .cshrc) waits for something"
+        )
 
     def _check_input(self) -> None:
         if self._gone is not None:

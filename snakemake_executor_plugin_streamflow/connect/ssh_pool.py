@@ -254,7 +254,7 @@ class Host:
         link = slot.link
         task: Opening = asyncio.ensure_future(
             link.connection.create_session(
-                lambda: SshChannel(name, launch.mark, slot),
+                lambda: SshChannel(name, launch.mark, slot, self._timeout_s),
                 cast(str, launch.command),  # bytes pass unchanged
                 request_pty=False,
                 x11_forwarding=False,

@@ -221,7 +221,7 @@ def test_a_login_shell_that_runs_nothing_is_an_error_with_its_words(ssh_hosts: S
 
 
 def test_a_login_that_ends_at_once_and_says_nothing_is_an_error_that_says_where_to_look(ssh_hosts: SshHosts) -> None:
-    ssh_hosts.run(2, "cp /root/.bashrc /root/kept 2>/dev/null; echo 'exit 3' > /root/.bashrc")
+    ssh_hosts.run(2, "echo 'exit 3' > /root/.bashrc")
     try:
 
         async def body() -> None:
@@ -231,6 +231,21 @@ def test_a_login_that_ends_at_once_and_says_nothing_is_an_error_that_says_where_
                 ) as caught:
                     await result(connector, where, "echo")
                 assert not caught.value.transient
+
+        asyncio.run(body())
+    finally:
+        ssh_hosts.run(2, "rm -f /root/.bashrc")
+
+
+def test_a_login_that_hangs_is_given_up(ssh_hosts: SshHosts) -> None:
+    ssh_hosts.run(2, "echo 'exec sleep 60' > /root/.bashrc")
+    try:
+
+        async def body() -> None:
+            async with up(make(ssh_hosts, nodes=[ssh_hosts.hosts[1]], connect_timeout=2)) as (connector, where):
+                for env in (None, {"A": "b"}):
+                    with pytest.raises(Unreachable, match=r"did not start the command in 2 s.*\.bashrc"):
+                        await result(connector, where, "echo", env=env)
 
         asyncio.run(body())
     finally:
