@@ -53,6 +53,12 @@ class Accounting:
         if end.outputs is not None:  # found under the names used there: give them back the names used here
             renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
             end = replace(end, outputs=tuple(renamed))
+        if changed := await self._changed(site, task, end):
+            self._engine.log.warning(
+                f"{task.name} has changed inputs of its own at {site.location.name}: {', '.join(changed)}. Other jobs "
+                "read what was there before, where that is kept. A rule that changes a file has it as an output, "
+                "with `update()` when it needs the old content"
+            )
         if end.code != 0:
             if not site.in_place and (gone := await site.insist(partial(staging.lost_inputs, site, task.inputs))):
                 raise DataLost(f"{task.name} failed at {site.location.name}: {', '.join(gone)} vanished there", *gone)
@@ -87,6 +93,11 @@ class Accounting:
         self._engine.journal.change_task(task.id, State.ACCOUNTED)
         self._engine.flush()
         site.session.forget(task.id)
+
+    async def _changed(self, site: Site, task: Task, end: JobEnd) -> list[str]:
+        """Return the inputs that a job has changed at its site."""
+        newer = [task.inputs[number] for number in end.newer if number < len(task.inputs)]
+        return await site.insist(partial(self._engine.staging.changed_inputs, site, task, newer)) if newer else []
 
     async def _give_up(self, site: Site, task: Task, end: JobEnd) -> None:
         """Undo what a job that failed has made; bring home its logs, and with --keep-incomplete its outputs."""

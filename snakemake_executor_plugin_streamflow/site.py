@@ -139,8 +139,15 @@ class Site:
         """Run a job; see `Session.run`."""
         end = await self.session.run(spec)
         if self._at_hand:  # no process had to look at its files
-            return replace(end, outputs=tuple(await self.store.stat(spec.outputs)))
+            return replace(end, outputs=tuple(await self.store.stat(spec.outputs)), newer=await self._newer(spec))
         return end if end.outputs is not None else await self.insist(lambda: self._found(spec))
+
+    async def _newer(self, spec: JobSpec) -> tuple[int, ...]:
+        with suppress(OSError):
+            begun_ns = os.stat(f"{self.directory(spec.id)}/pid").st_mtime_ns
+            found = await self.store.stat(spec.inputs)
+            return tuple(number for number, one in enumerate(found) if one.mtime_ns > begun_ns)
+        return ()
 
     async def answers(self) -> bool:
         """Whether it does simple things now."""

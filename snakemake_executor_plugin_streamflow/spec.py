@@ -14,6 +14,7 @@ from .remote.quote import quote, words
 from .site import Site
 
 _MINUTE_S = 60
+_WATCHED_B = 30_000
 _THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "VECLIB", "NUMEXPR")
 
 
@@ -64,6 +65,7 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
         site.facts.workdir,
         commands,
         places,
+        _watched(site, [path_of(path) for path in task.inputs]),
         frozenset(updated),
         parents,
         env,
@@ -78,6 +80,11 @@ def restoring(site: Site, task: Task, updated: Sequence[str]) -> str:
         f"if [ -e {saved} ]; then rm -rf {place} && mv {saved} {place} || exit 1; fi"
         for saved, place in _saved(site, task, updated)
     )
+
+
+def _watched(site: Site, inputs: Sequence[str]) -> Sequence[str]:
+    """Inputs that are looked at after the job: none where Snakemake looks itself, or when they fill an argument."""
+    return () if site.in_place or sum(map(len, inputs)) > _WATCHED_B else inputs
 
 
 def _backup(site: Site, task: Task, updated: Sequence[str]) -> str:

@@ -7,12 +7,13 @@ import posixpath
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from .errors import DataLost, TransferError, Unsendable
 from .files import Files
 from .jobs import Output, Task
-from .locate import Locator, recorded
+from .locate import Locator, is_recorded, recorded
 from .model import CONTROLLER, Address, is_address
 from .move.entry import Entry, Item
 from .move.listing import STAMP
@@ -130,6 +131,41 @@ class Staging:
                 site.checked.discard(canonical)
                 lost.append(canonical)
         return lost
+
+    async def changed_inputs(self, site: Site, task: Task, inputs: Sequence[str]) -> list[str]:
+        """Return those files that are not as they were brought or made; the site's replicas of them are forgotten.
+
+        Where nobody else has one, what is there now is all there is: it becomes the new version.
+
+        Raises:
+            Unreachable: the site does not answer.
+        """
+        filesystem, changed = site.location.filesystem, []
+        busy = {path for written in self._written.values() for path in +written}
+        busy |= {self._files.canonical(output.path) for output in task.outputs()}
+        places = [self._locator.path_at(site, path) for path in inputs]
+        for path, place, found in zip(inputs, places, await site.store.stat(places), strict=True):
+            canonical = self._files.canonical(path)
+            known = self._ledger.get(canonical, filesystem)
+            if known is None or known.directory or canonical in busy:
+                continue
+            if found.kind != "file" or is_recorded(known, found):
+                continue
+            now = replace(known, size_b=found.size_b, mtime_ns=found.mtime_ns)
+            if known.size_b == found.size_b:
+                digest = known.digest
+                if digest is None and self._ledger.get(canonical, CONTROLLER) is not None:
+                    (digest,) = await self._files.home.sums([canonical])
+                if digest and [digest] == await site.store.sums([place]):
+                    self._ledger.put(now)  # only its time is another one
+                    continue
+            if len(self._ledger.replicas(canonical)) > 1:
+                self._ledger.drop(canonical, filesystem)
+                site.checked.discard(canonical)
+            else:
+                self._ledger.put(replace(now, version=f"c-{task.id}", digest=None, made_ns=time.time_ns()))
+            changed.append(path)
+        return changed
 
     def disown(self, site: Site, outputs: Sequence[Output]) -> None:
         """Tell the ledger that a job has failed: what it was to make there is spoiled."""

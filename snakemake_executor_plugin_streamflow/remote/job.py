@@ -49,6 +49,7 @@ class JobSpec:
         id: run, job and attempt: [A-Za-z0-9_.-]+, unique for ever.
         commands: one after another; the first that fails ends the job.
         outputs: paths to remove before, and to look at after; relative to `workdir` or absolute.
+        inputs: paths that the job should leave as they are; looked at after it.
         keep: those of `outputs` that are not removed before (`update()`).
         parents: directories that must exist.
         env: exported; never written to a file.
@@ -61,6 +62,7 @@ class JobSpec:
     workdir: PurePosixPath
     commands: Sequence[Command]
     outputs: Sequence[str] = ()
+    inputs: Sequence[str] = ()
     keep: frozenset[str] = frozenset()
     parents: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -97,12 +99,14 @@ class JobEnd:
         outputs: in the order of the specification; None when the list was too long for an event: read the file `exit`.
         reason: what is known beyond the code.
         over: it was ended because it ran for longer than its limit.
+        newer: the positions of those inputs that were written to after the job began.
     """
 
     code: int
     outputs: tuple[Found, ...] | None = ()
     reason: str = ""
     over: bool = False
+    newer: tuple[int, ...] = ()
 
 
 FINISH = r"""
@@ -150,23 +154,29 @@ def render(spec: JobSpec) -> str:
 
 
 def look_text(spec: JobSpec) -> str:
-    """Return the calls of `sf_look` that describe the outputs after the job."""
-    if not spec.outputs:
+    """Return the calls of `sf_look` that describe the outputs after the job, and what finds its newer inputs."""
+    if not spec.outputs and not spec.inputs:
         return ""
     calls = [
         f"sf_look {words(_dashed(o) for o in spec.outputs[start : start + 200])}"
         for start in range(0, len(spec.outputs), 200)
     ]
+    if spec.inputs:
+        newer = '[ "$f" -nt "$1/pid" ] && k="$k $n"; n=$((n+1))'
+        calls.append(f"""n=0; k=; for f in {words(spec.inputs)}; do {newer}; done; t="$t${{k:+ !$k}}\"""")
     return "\n".join([f"cd {quote(spec.workdir)} 2>/dev/null", *calls])
 
 
 def parse_end(line: str, outputs: Sequence[str]) -> JobEnd:
-    """Read an `exit` file's or an event's line: `CODE [over] FLAGS`, then `SIZE MTIME MODE` of each output there is.
+    """Read an `exit` file's or an event's line.
+
+    It is `CODE [over] FLAGS`, then `SIZE MTIME MODE` of each output there is, then `! N` for inputs that are newer.
 
     Raises:
         ValueError, IndexError: it says something else.
     """
-    words = line.split()
+    line, _, positions = line.partition(" ! ")
+    words, newer = line.split(), tuple(map(int, positions.split()))
     code, over = int(words[0]), words[1] == "over"
     flags, *numbers = words[1 + over :]
     if flags == "@":
@@ -180,7 +190,7 @@ def parse_end(line: str, outputs: Sequence[str]) -> JobEnd:
         size, mtime, mode = int(next(rest, "")), int(next(rest, "")), int(next(rest, ""), 8)
         kind = {"f": "file", "d": "directory"}.get(flag, "other")
         found.append(Found(path, kind, size, mtime * 1_000_000_000, mode))
-    return JobEnd(code, tuple(found), OVER if over else "", over)
+    return JobEnd(code, tuple(found), OVER if over else "", over, newer)
 
 
 def _dashed(path: str) -> str:

@@ -333,3 +333,31 @@ def test_a_location_is_not_set_aside_for_what_jobs_make_that_cannot_travel(tmp_p
     run = run_workflow(tmp_path, snakefile, TWO_SITES, "--keep-going", "--jobs", "1", code=1)
     assert run.text.count("in is a pipe, socket or device: it cannot travel") >= 3
     assert (run.work / "good").exists()
+
+
+def test_a_job_that_changes_its_input_at_a_site_is_told_of_and_others_read_what_was_there(tmp_path: Path) -> None:
+    snakefile = """
+    rule all:
+        input: "c", "d"
+    rule b_one:
+        input: "a", "other"
+        output: "b"
+        shell: "cat {input} > {output}; echo two >> a; touch -d '+2 seconds' other"
+    rule c_one:
+        input: "a", "b"
+        output: "c"
+        shell: "cat {input} > {output}"
+    rule d_one:
+        input: "c"
+        output: "d"
+        shell: "cp {input} {output}"
+    """
+
+    def prepare(work: Path) -> None:
+        (work / "a").write_text("one\n")
+        (work / "other").write_text("more\n")
+
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, prepare=prepare)
+    assert run.text.count("has changed inputs of its own at one: a. Other jobs read what was there before") == 1
+    assert (run.work / "c").read_text() == "one\none\nmore\n"
+    assert (run.work / "a").read_text() == "one\n"

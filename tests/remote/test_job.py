@@ -30,6 +30,11 @@ def test_a_long_list_is_asked_for() -> None:
     assert parse_end("0 -", []).outputs == ()
 
 
+def test_inputs_that_are_newer_than_the_job_are_named_by_their_positions() -> None:
+    assert parse_end("0 m ! 0 12", ["a"]) == JobEnd(0, (Found("a", "missing"),), newer=(0, 12))
+    assert parse_end("1 - ! 3", []) == JobEnd(1, (), newer=(3,))
+
+
 @pytest.mark.parametrize("line", ["", "x -", "0", "0 f", "0 f 1 2", "0 over", "0 f 1 2 9"])
 def test_an_end_that_is_cut_short_is_an_error(line: str) -> None:
     with pytest.raises((ValueError, IndexError)):
