@@ -102,7 +102,7 @@ def run_with_software(tmp_path: Path, conda: Conda, image: Path, python: str, *a
     env = {"MODULEPATH": f"{tmp_path}/modules", "PATH": f"{conda.base}/bin:{_path()}", "PYTHONPATH": "/none"}
     methods = ["--software-deployment-method", "conda", "apptainer", "env-modules"]
     companion = SITES.replace("PYTHON", python and f", python: {python}")
-    run = run_workflow(tmp_path, snakefile, companion, *args, *methods, prepare=prepare, env=env)
+    run = run_workflow(tmp_path, snakefile, companion, *args, *methods, prepare=prepare, env=env, timeout_s=240)
     wanted = {
         "module_plain": "loaded: yes\npipefail\n",
         "module_script": "loaded: yes\n",
