@@ -146,7 +146,7 @@ class Accounting:
 
     def _go_home(self, work: Coroutine[Any, Any, None]) -> None:
         """Start what is waited for at the end of the run."""
-        coming = self._engine.loop.create_task(work)
+        coming = self._engine.spawn(work)
         self._homecoming.add(coming)
         coming.add_done_callback(self._homecoming.discard)
 

@@ -93,7 +93,7 @@ class Driver:
             for path in map(engine.files.canonical, paths):
                 await engine.errands.remove(path)
 
-        asyncio.run_coroutine_threadsafe(remove(), engine.loop)
+        engine.loop.call_soon_threadsafe(lambda: engine.spawn(remove()))
 
     def check_nested(self, needs: Mapping[Sequence[Target], Sequence[str]], modules: Collection[str]) -> list[str]:
         """Bring up what tasks that need Snakemake may run on, and return what is wrong there, with the rules' names.
@@ -191,7 +191,7 @@ class Driver:
                     await self._remaker.remake(error)
             except NoSpace as error:
                 site = self._engine.sites.get(error.store)
-                if site is None or site.in_place:
+                if site is None or site.in_place or site.location.filesystem in full:
                     raise
                 full[site.location.filesystem] = error
                 self._log.warning(f"{task.name}: {error}\nLooking for a location with another filesystem.")

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -140,7 +141,8 @@ class Engine:
         if self.stopped or not self._thread.is_alive():
             return
         self.stopped = True
-        self.wait(self.removals.settled())
+        with suppress(TimeoutError):
+            self.wait(self.removals.settled(), _CLOSE_S)
         for problem in self.take_down():
             self.log.warning(f"Left behind: {problem}")
         self.loop.call_soon_threadsafe(self.loop.stop)

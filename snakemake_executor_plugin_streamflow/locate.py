@@ -141,6 +141,8 @@ class Locator:
 
     async def _copy(self, source: Side, target: Side, paths: Mapping[str, str]) -> int:
         """Copy from one side; when a connection breaks, what has arrived stays, and counts as progress."""
+        if gone := [canonical for canonical in paths if not self._ledger.replicas(canonical)]:
+            raise DataLost(f"{', '.join(gone)}: lost before it could be copied", *gone)
         known = {canonical: self._ledger.replicas(canonical)[0] for canonical in paths}
         pending, moved = dict(paths), 0
         since, delay = time.monotonic(), 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine
+from functools import partial
 from typing import Any
 
 from .connect.base import Log
@@ -31,16 +32,23 @@ class Removals:
     def remove(self, path: str, filesystem: str) -> None:
         """Remove a file or directory soon, with others on the same filesystem."""
         self._doomed[filesystem].add(path)
-        if filesystem not in self._running:
+        self._start(filesystem)
+
+    def _start(self, filesystem: str) -> None:
+        if self._doomed[filesystem] and filesystem not in self._running:
             task = self._running[filesystem] = self._spawn(self._run(filesystem))
-            task.add_done_callback(lambda _: self._running.pop(filesystem, None))
+            task.add_done_callback(partial(self._ended, filesystem))
+
+    def _ended(self, filesystem: str, task: asyncio.Task[None]) -> None:
+        del self._running[filesystem]
+        if not task.cancelled():
+            self._start(filesystem)
 
     async def spare(self, paths: Collection[str], filesystem: str) -> None:
         """Keep files that are about to be made anew; waits for a removal of them that has begun."""
-        if filesystem in self._running:
-            self._doomed[filesystem].difference_update(paths)
-            while not self._going.get(filesystem, set()).isdisjoint(paths):
-                await asyncio.wait([self._running[filesystem]])
+        self._doomed[filesystem].difference_update(paths)
+        while not self._going.get(filesystem, set()).isdisjoint(paths):
+            await asyncio.wait([self._running[filesystem]])
 
     async def done(self, filesystem: str) -> None:
         """Wait until what was to be removed on a filesystem is removed."""
@@ -61,7 +69,7 @@ class Removals:
                 if site is not None:
                     store, paths = self._locator.side(site).store, sorted(going)
                     await store.remove([self._locator.path_at(site, path) for path in paths])
-            except SiteError as error:
+            except (SiteError, OSError) as error:
                 self._log.warning(f"{', '.join(sorted(going))} could not be removed on {filesystem}: {error}")
             finally:
                 del self._going[filesystem]

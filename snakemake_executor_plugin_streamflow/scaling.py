@@ -73,8 +73,16 @@ class Scaling:
             mine = {site.location.name: site for site in engine.sites if _is_of(site, deployment.name, service)}
             if up is None or not mine:
                 continue
-            if up is not connector:
-                connector, scale = up, Scale(bounds, in_order=await up.scales_in_order(service))
+            what = f"deployment {deployment.name}" + (f", service {service}" if service else "")
+            try:
+                if up is not connector:
+                    connector, scale = up, Scale(bounds, in_order=await up.scales_in_order(service))
+            except SiteError as error:
+                if told != str(error):
+                    told = str(error)
+                    engine.log.warning(f"{what}: {error}")
+                pause_s = _PAUSE_S
+                continue
             begin = engine.loop.time()
             resize = self._decide(scale, sorted(mine.values(), key=_place), bounds, begin)
             pause_s = max(_LOOK_S, _SHARE * (engine.loop.time() - begin))
@@ -83,7 +91,6 @@ class Scaling:
             gone = [site for name, site in mine.items() if name not in resize.spare]
             if gone and self._shrinking.locked():
                 continue
-            what = f"deployment {deployment.name}" + (f", service {service}" if service else "")
             try:
                 if gone:
                     names = ", ".join(site.location.name for site in gone)

@@ -180,7 +180,11 @@ class Sites:
             deep: an earlier run has died: look for half-finished transfers.
         """
         self._sweeping.begin(spare, done, alive=alive, deep=deep)
-        await asyncio.gather(*map(self._sweeping.opened, self._sites.values()))
+        for site in self._sites.values():
+            try:
+                await self._sweeping.opened(site)
+            except SiteError as error:
+                self._log.warning(f"{site.location.name}: jobs of an earlier run may go on there: {error}")
         for name in {location.partition("/")[0] for location in done}:  # perhaps no job goes there any more
             deployment = self._companion.deployments.get(name)
             if deployment is not None and not connector_class(deployment.type).ephemeral:
@@ -332,8 +336,10 @@ class Sites:
             self._sites[site.location.name] = site
             self._spawn(site.session.serve())
             self._placement.add(site.location, None, getattr(site.connector.options, "jobs", None))
+        elif known is None:
+            self._spawn(self._abandon(site))
         elif known is not site:
-            self._spawn(self._abandon(site))  # somebody else opened it meanwhile
+            self._spawn(self._drop(site))  # somebody else opened it meanwhile, and its jobs go on
 
     async def _open_site(self, connector: Connector, location: Location, target: Target) -> Site:
         known = self._sites.get(location.name)
@@ -345,7 +351,11 @@ class Sites:
         site = await Site.open(
             connector, location, here=self._here, key=self._key, limit=self._limit, log=self._log.warning
         )
-        await self._sweeping.opened(site)
+        try:
+            await self._sweeping.opened(site)
+        except BaseException:
+            await self._drop(site)
+            raise
         return site
 
     def _restore(self, site: Site) -> None:
@@ -405,6 +415,11 @@ class Sites:
             self._log.info(f"{name} is used again")
         return True
 
+    async def _drop(self, site: Site) -> None:
+        with suppress(SiteError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await site.close()
+
     async def _abandon(self, site: Site) -> None:
         for problem in await self._close(site):
             self._log.warning(problem)
@@ -412,8 +427,9 @@ class Sites:
     async def _close(self, site: Site) -> list[str]:
         try:
             async with asyncio.timeout(_CLOSE_S):
-                await self._sweeping.closing(site)
+                with suppress(SiteError):
+                    await self._sweeping.closing(site)
                 return await site.close()
-        except TimeoutError:
+        except (SiteError, TimeoutError):
             where = f"{site.facts.workdir}/.streamflow/jobs"
             return [f"{site.location.name} did not answer: jobs may still run there; their process ids are in {where}"]

@@ -255,22 +255,30 @@ class Staging:
         """
         filesystem = site.location.filesystem
         paths = {self._files.canonical(output.path) for output in outputs}
+        await self._removals.spare(paths, filesystem)
         while coming := [f for (fs, path), f in self._coming.items() if fs == filesystem and _any_below(paths, path)]:
             await asyncio.wait(coming)
-        await self._removals.spare(paths, filesystem)
-        self._written[site.location.name].update(paths)
+            await self._removals.spare(paths, filesystem)
+        self._written[filesystem].update(paths)
 
     def written(self, site: Site, outputs: Sequence[Output]) -> None:
         """The end of `writing`."""
-        self._written[site.location.name].subtract(self._files.canonical(output.path) for output in outputs)
+        self._written[site.location.filesystem].subtract(self._files.canonical(output.path) for output in outputs)
         self._quiet.set()
 
-    async def _wait_for_writers(self, site: Site, needed: Iterable[str]) -> None:
-        """Wait until no job writes below a directory that is to be replaced: the swap would take its file away."""
+    async def _waited_for_writers(self, filesystem: str, needed: Iterable[str]) -> bool:
+        """Wait as long as a job writes below a directory that is to be replaced: the swap would take its file away.
+
+        Returns:
+            Whether that was so: much may have happened meanwhile.
+        """
         folders = [path for path in needed if any(replica.directory for replica in self._ledger.replicas(path))]
-        while any(_any_below(+self._written[site.location.name], folder) for folder in folders):
+        waited = False
+        while any(_any_below(+self._written[filesystem], folder) for folder in folders):
+            waited = True
             self._quiet.clear()
             await self._quiet.wait()
+        return waited
 
     async def bring(self, site: Site, needed: Mapping[str, str]) -> int:
         """Bring `{canonical path: path there}` to a site; return the bytes that moved.
@@ -281,8 +289,9 @@ class Staging:
         while needed:
             flying = {c: self._coming[filesystem, c] for c in needed if (filesystem, c) in self._coming}
             own = {c: there for c, there in needed.items() if c not in flying}
+            if own and await self._waited_for_writers(filesystem, own):
+                continue
             if own:
-                await self._wait_for_writers(site, own)
                 arrived = asyncio.get_running_loop().create_future()
                 self._coming |= {(filesystem, c): arrived for c in own}
                 try:

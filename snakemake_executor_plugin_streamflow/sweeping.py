@@ -30,7 +30,11 @@ class Sweeping:
         name = site.location.name
         if self._spare is not None and name not in self._swept:
             self._swept.add(name)
-            ended = await site.sweep(self._spare, self._done.get(name, ()), alive=self._alive, deep=self._deep)
+            try:
+                ended = await site.sweep(self._spare, self._done.get(name, ()), alive=self._alive, deep=self._deep)
+            except BaseException:
+                self._swept.discard(name)  # whoever opens it next does that
+                raise
             if ended:
                 self._log.warning(f"{name}: ended {len(ended)} jobs that an earlier run had left: {', '.join(ended)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,13 +51,22 @@ def test_what_is_about_to_be_made_anew_is_spared(tmp_path: Path, engine: Engine)
     assert {path.name for path in (tmp_path / "one").glob("[abc]")} == {"a", "c"}
 
 
-def test_who_makes_a_file_anew_waits_for_a_removal_that_has_begun(tmp_path: Path, engine: Engine) -> None:
+def test_who_makes_a_file_anew_waits_for_a_removal_that_has_begun(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = engine.wait(engine.sites.first("one"))
     removed: list[list[str]] = []
+    remove = site.store.remove
+
+    async def slowly(paths: Sequence[str]) -> None:
+        await asyncio.sleep(0.05)
+        await remove(paths)
+
+    monkeypatch.setattr(site.store, "remove", slowly)
 
     async def remove_and_make() -> None:
         await engine.errands.remove("a")
-        while site.location.filesystem not in engine.removals._going and (tmp_path / "one" / "a").exists():
+        while site.location.filesystem not in engine.removals._going:
             await asyncio.sleep(0)
         await engine.removals.spare(["a"], site.location.filesystem)
         removed.append([path.name for path in (tmp_path / "one").glob("a")])

@@ -143,9 +143,10 @@ class QueueSession:
         """
         if not self._closing.is_set():
             await self._cancels.settle(grace_s)
-            with contextlib.suppress(SiteError):
-                gone = words([*self._forgotten, self._mailbox])
-                await self._lanes[1].ask(f"cd {words([self._jobs])} && rm -rf {gone}", 1.0)
+            gone = words([*self._forgotten, self._mailbox])
+            with contextlib.suppress(SiteError, TimeoutError):
+                async with asyncio.timeout(1.0):  # also for the lane, where a question may hang
+                    await self._lanes[1].ask(f"cd {words([self._jobs])} && rm -rf {gone}", 1.0)
         self._closing.set()
         for out in self._out.values():
             self._fail(out, Unreachable(f"{self.location}: the session was closed"))
@@ -161,7 +162,7 @@ class QueueSession:
             await self._submit_now.wait()
             self._submit_now.clear()
             await asyncio.sleep(GATHER_S)
-            while waiting := list(islice((o for o in self._out.values() if o.tracked is None), ROUND)):
+            while waiting := list(islice(filter(_unsent, self._out.values()), ROUND)):
                 for out in waiting:
                     out.flying = True
                 text = submit_round([out.spec for out in waiting], self._profile, self._jobs, self._mailbox)
@@ -386,3 +387,7 @@ class QueueSession:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _unsent(out: Out) -> bool:
+    return out.tracked is None and not out.done.done()
