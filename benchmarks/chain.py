@@ -1,10 +1,11 @@
 """A chain of four steps over samples that lie at two ssh hosts: what moves, and how long it takes, in several ways.
 
-    python benchmarks/chain.py [--samples 20] [--mb 20] [--jobs 4] [way ...]
+    python benchmarks/chain.py [--samples 20] [--mb 50] [--jobs 4] [--memory] [way ...]
 
 Ways: floating (files stay, jobs follow them), random (the same, jobs anywhere), one (the same, all at one host),
 drop-in (every output comes home). The least that has to move is the last step's output, to the controller.
-The hosts' files are in memory: four times samples x MB must fit. Bytes are those of the journal's transfers.
+The hosts' files are on the disk that temporary folders are on; with --memory they are in memory, 3 GB in all. Bytes are
+those of the journal's transfers.
 """
 
 from __future__ import annotations
@@ -47,14 +48,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ways", nargs="*", default=["floating", "random", "one", "drop-in"])
     parser.add_argument("--samples", type=int, default=20)
-    parser.add_argument("--mb", type=int, default=20)
+    parser.add_argument("--mb", type=int, default=50)
     parser.add_argument("--jobs", type=int, default=4)
+    parser.add_argument("--memory", action="store_true")
     given = parser.parse_args()
     last = 1_200_000  # the journal leaves smaller transfers out
     least_mb = given.samples * last / 1e6
     moved: dict[str, float] = {}
     took: dict[str, float] = {}
-    with SshHosts(2) as hosts:
+    with SshHosts(2, on_disk=not given.memory) as hosts:
         for host in (1, 2):
             hosts.run(host, "mkdir -p /data")
             for i in range(host - 1, given.samples, 2):

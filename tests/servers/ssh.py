@@ -79,13 +79,22 @@ class SshHosts:
 
     _count = 0
 
-    def __init__(self, n: int, *, hidden: int = 0, options: Sequence[str] = (), masked: Sequence[str] = MASKED) -> None:
+    def __init__(
+        self,
+        n: int,
+        *,
+        hidden: int = 0,
+        options: Sequence[str] = (),
+        masked: Sequence[str] = MASKED,
+        on_disk: bool = False,
+    ) -> None:
         assert 0 <= hidden < n < 16
         self.n = n
         self.hidden = hidden
         self.password = "correct horse"
         self.hosts: list[str] = []
         self._masked = tuple(masked)
+        self._on_disk = on_disk
         self._options = " ".join(f"-o {shlex.quote(option)}" for option in options)
         self._tag = f"{os.getpid():x}-{SshHosts._count:x}"
         SshHosts._count += 1
@@ -109,7 +118,9 @@ class SshHosts:
         self.dir = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{self._tag}-"))
         try:
             # the upper side of an overlay cannot lie on an overlay, as a container's file system is one
-            _run("mount", "-t", "tmpfs", "-o", "size=3g,mode=755", PREFIX, str(self.dir))
+            if not self._on_disk:
+                _run("mount", "-t", "tmpfs", "-o", "size=3g,mode=755", PREFIX, str(self.dir))
+            self.dir.chmod(0o755)
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(self.key))
             shutil.copy(f"{self.key}.pub", self.dir / "authorized")
             self._network()
