@@ -65,8 +65,11 @@ def check_rules(workflow: Any, companion: Companion, warn: Callable[[str], None]
     rules = {rule.name for rule in workflow.rules}
     groups = {str(rule.group) for rule in workflow.rules if rule.group}
     wishes = {rule.name: list(map(str, rule.resources.keys())) for rule in workflow.rules}
-    for warning in check_rules(companion, rules, groups) + check_devices(companion, wishes):
+    unmatched = check_rules(companion, rules, groups)
+    for warning in unmatched + check_devices(companion, wishes):
         warn(warning)
+    if unmatched:
+        warn("Rules that no binding matches run on this machine.")
     if errors := check_files(companion, rules, groups):
         raise ApiError("\n".join(errors))
 

@@ -15,7 +15,8 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=None,
         metadata={
             "help": "The companion file that maps rules to deployments "
-            "(default: streamflow.yml beside the Snakefile or in the working directory).",
+            "(default: streamflow.yml in the working directory, beside the Snakefile, or above its folder "
+            "when that is called workflow).",
         },
     )
     keep_deployments: bool = field(
@@ -28,5 +29,5 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     transfer_limit: int = field(
         default=4,
-        metadata={"help": "Large transfers that run at once to or from one location."},
+        metadata={"help": "Large transfers that run at once to or from one location (default: 4)."},
     )

@@ -23,7 +23,7 @@ def adapt(provider: Any) -> None:
         return
     from snakemake import ioutils, path_modifier, workflow
 
-    names = Names(provider)
+    names = Functions(provider)
     modifier: Any = path_modifier.PathModifier
     modules: Any = importlib.import_module("snakemake.ioutils.as_py_module")  # also the name of a function
     workflow.expand = ioutils.collect = names.expanding(_original(workflow.expand))  # what Snakefiles are given
@@ -37,7 +37,7 @@ def _original(function: Any) -> Callable[..., Any]:
     return cast("Callable[..., Any]", getattr(function, "__wrapped__", function))
 
 
-class Names:
+class Functions:
     """Gives functions of Snakemake that know the files of a provider by both their names."""
 
     def __init__(self, provider: Any) -> None:

@@ -78,7 +78,10 @@ def _too_large(request: Request, candidates: Sequence[Site]) -> str:
         if of(largest) + SLACK < asked:
             short.append(f"{name}: {show(asked)}, but the largest candidate, {largest.name}, has {show(of(largest))}")
     if short:
-        return "asks for more than any location of its targets has: " + "; ".join(short)
+        return (
+            f"asks for more than any location of its targets has: {'; '.join(short)}. Lower what its rule asks for, or "
+            "say what the deployment has"
+        )
     asked_for = [(name, asked, of, show) for name, asked, of, show in axes if asked > 0 and name != "jobs at once"]
     wish = ", ".join(f"{name} {show(asked)}" for name, asked, _, show in asked_for)
     largest = min(candidates, key=lambda site: (-sum(of(site) + SLACK >= asked for _, asked, of, _ in axes), site.name))

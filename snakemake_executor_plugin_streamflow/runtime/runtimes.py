@@ -143,7 +143,10 @@ class Runtimes:
         if wanted is not None:
             if not found:
                 said = (await site.shells.ask(f"{quote(wanted)} --version")).text.strip()
-                raise DeployError(f"{site.location.name}: {wanted} is no Python that can be run there ({said})")
+                raise DeployError(
+                    f"{site.location.name}: {wanted} is no Python that can be run there ({said})"
+                    "; name another one (`python`), or leave it out"
+                )
             if found[0].snakemake:
                 self._compare(site, found[0])
                 return found[0]
