@@ -1,7 +1,8 @@
 """Software that a rule asks for and a site has: its image, conda environment or modules, around a plain command.
 
-The text is Snakemake's own (`shell.py` and `deployment/` there), with the paths of the site instead of those of this
-machine. What Snakemake would have to make first (an environment of a file, an image from a registry) is left to it.
+It is what Snakemake puts around a command (`shell.py` and `deployment/` there), with the paths of the site instead of
+those of this machine. What would have to be made first (an environment of a file, an image from a registry) is left to
+a Snakemake at the site.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..remote.job import Command
+from ..remote.quote import quote
 
 FIND_MODULES = r"""for sf_f in "${MODULESHOME-}/init/bash" "${LMOD_PKG-}/init/bash" /etc/profile.d/lmod.sh \
     /etc/profile.d/z00_lmod.sh /etc/profile.d/modules.sh /usr/share/lmod/lmod/init/bash /usr/share/modules/init/bash \
@@ -27,7 +29,7 @@ module purge && MODULES_VERBOSITY=concise module load """
 _CONDA = r"""sf_b=$(conda info --json) || exit 1
 sf_b=$(printf '%s\n' "$sf_b" | sed -n 's/.*"conda_prefix": *"\([^"\\]*\)".*/\1/p')
 [ -n "$sf_b" ] || sf_b=$(conda info --base) || exit 1
-{}source "$sf_b"/bin/activate '{}'; unset sf_b; """
+{}source "$sf_b"/bin/activate {}; unset sf_b; """
 _BLOCKED = "unset R_LIBS PYTHONPATH PERLLIB PERL5LIB; "
 
 _CONTAINER = """sf_s=singularity; if command -v apptainer >/dev/null 2>&1; then sf_s=apptainer; fi
@@ -71,10 +73,10 @@ def with_software(job: Any, command: Command) -> Command:
     if "CONDA" in kinds:
         spec = job.conda_env_spec
         blocked = _BLOCKED if shell.conda_block_conflicting_envvars else ""
-        return replace(command, before=_CONDA.format(blocked, getattr(spec, "name", None) or spec.path))
+        return replace(command, before=_CONDA.format(blocked, quote(str(getattr(spec, "name", None) or spec.path))))
     if "APPTAINER" in kinds:
         args = job.dag.workflow.deployment_settings.apptainer_args
-        return replace(command, within=_CONTAINER.format(args, image(job)))
+        return replace(command, within=_CONTAINER.format(args, quote(str(image(job)))))
     return command
 
 
