@@ -20,6 +20,7 @@ from .keeping import Keeping
 from .model import Binding, is_address
 from .remote.job import JobEnd
 from .site import Site
+from .spec import mark, updated
 
 
 @dataclass(slots=True)
@@ -29,6 +30,9 @@ class Tally:
     jobs: Counter[str] = field(default_factory=Counter)
     sent_b: Counter[str] = field(default_factory=Counter)
     fetched_b: Counter[str] = field(default_factory=Counter)
+
+
+_UNDO_S = 30
 
 
 class Accounting:
@@ -90,9 +94,21 @@ class Accounting:
         self._tally.fetched_b[site.location.name] += moved
         await self._deliver(site, outputs)
         self._go_home(self._keeping.after(site, task, binding))
-        self._engine.journal.change_task(task.id, State.ACCOUNTED)
+        self._engine.journal.change_task(task.id, State.ACCOUNTED, detail=mark(task))
         self._engine.flush()
         site.session.forget(task.id)
+
+    async def interrupted(self, site: Site, task: Task) -> None:
+        """Give what an interrupted job was to update its former content; where that cannot be, it is spoiled there."""
+        old = updated(site, task)
+        if not old or (site.in_place and not task.floating):
+            return
+        if task.floating:
+            with suppress(SiteError, TimeoutError):
+                async with asyncio.timeout(_UNDO_S):
+                    await undo(site, task, partial(self._engine.locator.path_at, site), keep=True)
+                    return
+        self._engine.staging.disown(site, old)
 
     async def _changed(self, site: Site, task: Task, end: JobEnd) -> list[str]:
         """Return the inputs that a job has changed at its site."""
@@ -103,8 +119,8 @@ class Accounting:
         """Undo what a job that failed has made; bring home its logs, and with --keep-incomplete its outputs."""
         staging, outputs, keep = self._engine.staging, task.outputs(), self._keep_incomplete
         path_of = partial(self._engine.locator.path_at, site)
-        updated = [output for output in outputs if output.update and task.floating]
-        staging.disown(site, [output for output in outputs if not (output.log or output in updated)])
+        old = updated(site, task) if task.floating else []
+        staging.disown(site, [output for output in outputs if not (output.log or output in old)])
         wanted = [
             (output, found)
             for output, found in zip(outputs, end.outputs or (), strict=False)
@@ -115,9 +131,9 @@ class Accounting:
                 try:
                     await undo(site, task, path_of, keep=keep)
                 except SiteError:
-                    staging.disown(site, updated)
+                    staging.disown(site, old)
                     raise
-                self._engine.errands.spare(() if keep else [output.path for output in updated])
+                self._engine.errands.spare(() if keep else [output.path for output in old])
             moved = await site.insist(lambda: staging.stage_out(site, wanted))
             self._tally.fetched_b[site.location.name] += moved
 

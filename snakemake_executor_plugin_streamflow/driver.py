@@ -325,6 +325,9 @@ class Driver:
                 end = await site.run(spec)
             if end.code:
                 await self._check_others(sites, task)
+        except SiteError:
+            await self._accounting.interrupted(site, task)
+            raise
         finally:
             staging.written(site, outputs)
         await self._accounting.account(site, task, self.binding(task), end)
@@ -334,7 +337,7 @@ class Driver:
         if self._earlier.is_done(task, begun):
             self._log.info(f"{task.name} was done by an earlier run.")
             return True
-        if not self._earlier.may_run(task, begun):
+        if not self._earlier.may_run(begun):
             return False
         one, engine = replace(task, id=begun.id), self._engine
         try:
@@ -344,7 +347,7 @@ class Driver:
                 return False
             sites = await self._earlier.sites_of(site, one, binding)
             spec = self._spec(site, one, [each.location.reach for each in sites])
-            if not await self._earlier.is_there(site, one, spec):
+            if not await self._earlier.is_there(site, one, begun, spec):
                 return False
             self._log.info(f"{task.name} goes on at {site.location.name}, where an earlier run has started it.")
             with self._recorded(one, begun.job):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +22,7 @@ from .remote.job import JobSpec, render
 from .remote.leftovers import BESIDE
 from .remote.quote import quote
 from .site import Site
+from .spec import mark
 
 _LIVING = (State.RUNNING, State.ENDED)
 
@@ -33,6 +34,7 @@ class Earlier:
         self._engine = engine
         self._spared: frozenset[str] = frozenset()
         self._dead: list[str] = []
+        self._times: dict[str, Mapping[str, Mapping[State, float]]] = {}
 
     async def take_over(self, jobs: Collection[str]) -> dict[str, TaskRecord]:
         """Return what the journal knows of jobs, by the identity that Snakemake was told.
@@ -82,16 +84,27 @@ class Earlier:
 
     def is_done(self, task: Task, record: TaskRecord) -> bool:
         """Whether all that the job makes was accounted for and is still there; it counts from now on."""
-        if record.state is not State.ACCOUNTED or record.outputs != self._paths(task):
+        if record.state is not State.ACCOUNTED or record.detail != mark(task) or not self._is_same(task, record):
             return False
         if not all(map(self._is_made, record.outputs, task.outputs(), [record.id] * len(record.outputs))):
             return False
         self._engine.files.doubtful.difference_update(record.outputs)
         return True
 
-    def may_run(self, task: Task, record: TaskRecord) -> bool:
+    def may_run(self, record: TaskRecord) -> bool:
         """Whether the job may still run, or have ended, at its location."""
-        return record.state in _LIVING and record.outputs == self._paths(task)
+        return record.state in _LIVING
+
+    def _is_same(self, task: Task, record: TaskRecord) -> bool:
+        """Whether a job has the same outputs, and none of its inputs has changed since it was sent."""
+        if record.outputs != tuple(self._engine.files.canonical(output.path) for output in task.outputs()):
+            return False
+        if record.run not in self._times:
+            self._times[record.run] = self._engine.journal.times(record.run)
+        sent = self._times[record.run].get(record.id, {}).get(State.STAGING, record.changed)
+        names = {self._engine.files.canonical(path) for path in task.inputs} - set(record.outputs)
+        states = map(self._engine.files.state, names)
+        return all(state is None or state.mtime <= sent for state in states)
 
     async def sites_of(self, site: Site, task: Task, binding: Binding) -> list[Site]:
         """Return all locations of its job, the one that runs it first; that one alone, when not all are there.
@@ -108,7 +121,7 @@ class Earlier:
         others = [known.get(host) for host in hosts[1:]]
         return [site, *(one for one in others if one is not None)] if None not in others else [site]
 
-    async def is_there(self, site: Site, task: Task, spec: JobSpec) -> bool:
+    async def is_there(self, site: Site, task: Task, record: TaskRecord, spec: JobSpec) -> bool:
         """Whether its job directory is there, and of this very job; another one is ended.
 
         Raises:
@@ -119,13 +132,10 @@ class Earlier:
         if there.code:
             return False
         # What a nested Snakemake is told holds names of its parent process.
-        if task.nested or there.text == render(spec):
+        if self._is_same(task, record) and (task.nested or there.text == render(spec)):
             return True
         await site.sweep(self._spared - {task.id})
         return False
-
-    def _paths(self, task: Task) -> tuple[str, ...]:
-        return tuple(self._engine.files.canonical(output.path) for output in task.outputs())
 
     def _is_made(self, path: str, output: Output, task: str) -> bool:
         if output.may_be_missing:

@@ -137,6 +137,7 @@ class Errands:
         """
         await self.remove(path)
         self._files.removed.discard(path)
+        self._files.doubtful.discard(path)
         try:
             await asyncio.to_thread(_link, source, self._files.here / path)
         except OSError as error:

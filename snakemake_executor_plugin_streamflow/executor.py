@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,8 @@ class Executor(RealExecutor):
         def wait(*_: object) -> None:
             self.logger.warning(f"Jobs at sites are being ended: this takes at most {_STOP_S + 3:.0f} s.")
 
-        before = {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM) if _may_handle_signals() else ()
+        before = {number: signal.signal(number, wait) for number in numbers}
         try:
             self._stop()
         finally:
@@ -169,18 +171,20 @@ class Executor(RealExecutor):
         """
         from snakemake_interface_common.exceptions import WorkflowError
 
-        from .errors import SiteError
+        from .errors import DataLost, SiteError
         from .jobs import floats, name_of, targets
         from .model import is_address
 
         if self._settings.leave_targets:
             return
         wanted = {str(f) for f in targets(self.dag)}
-        made = [f for job in self.dag.jobs for f in job.output if f in wanted and floats(f) and not f.is_temp]
-        paths = [name for f in made if not is_address(name := name_of(f))]
+        made = [(job, f) for job in self.dag.jobs for f in job.output if f in wanted and floats(f) and not f.is_temp]
         engine = self._make_engine()
+        paths = [(job, engine.files.canonical(name)) for job, f in made if not is_address(name := name_of(f))]
         try:
-            engine.wait(engine.errands.bring_home([engine.files.canonical(path) for path in paths]))
+            engine.wait(engine.errands.bring_home([path for _, path in paths]))
+            if lost := [path for job, path in paths if self.dag.finished(job) and engine.files.state(path) is None]:
+                raise DataLost(f"{', '.join(lost)}: nobody has it any more", *lost)
         except SiteError as error:
             raise WorkflowError(
                 f"Not all final targets could be brought home: {error}\nRun again: what is lost is made anew."
@@ -211,14 +215,14 @@ class Executor(RealExecutor):
                 sources=sources,
                 floating=self._floating,
                 leave=self._settings.leave_targets,
-                exists=lambda path: engine.files.state(engine.files.canonical(path)) is not None,
+                exists=self._is_somewhere if self._floating else os.path.lexists,
             )
             engine.loop.call_soon_threadsafe(engine.bring_up_eager)
             checks.check_nested(self.dag, self._binding, self._driver, sources)
             known = (self._known_as(job) for job in self.dag.needrun_jobs() if not job.is_local)
             self._begun = self._driver.take_over({name for name in known if name})
             # Snakemake would wait for running jobs on SIGTERM; here it ends them, as Ctrl-C does.
-            if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+            if _may_handle_signals() and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self._driver, self._translator
 
@@ -227,6 +231,12 @@ class Executor(RealExecutor):
 
         here, companion, limit = Path.cwd(), self._companion, self._settings.transfer_limit
         return engine_of(here, companion.path, lambda: Engine(companion, here, log=self.logger, transfer_limit=limit))
+
+    def _is_somewhere(self, path: str) -> bool:
+        """Whether there is a file; one that a killed run was to update is no less the old one."""
+        files = self._engine.files
+        path = files.canonical(path)
+        return files.state(path) is not None or (path in files.doubtful and files.ledger.version(path) is not None)
 
     def _maker(self, path: str) -> Task | None:
         """The task of the job that makes a file. On the engine's loop."""
@@ -300,3 +310,8 @@ class Executor(RealExecutor):
                 f"streamflow: {name}: {tally.jobs[name]} jobs, "
                 f"{tally.sent_b[name] / 1e6:.2f} MB sent there, {tally.fetched_b[name] / 1e6:.2f} MB brought back"
             )
+
+
+def _may_handle_signals() -> bool:
+    """Whether Snakemake runs in the main thread; Python takes no handlers from others."""
+    return threading.current_thread() is threading.main_thread()

@@ -141,7 +141,9 @@ class Files:
                 for name in os.listdir(self.copies / folder):
                     found.setdefault(name, None)
         for path in self.doubtful:
-            found.pop(path.removeprefix(f"{folder}/"), None)
+            above, _, name = path.rpartition("/")
+            if above == folder:
+                found.pop(name, None)
         return found
 
     def _own(self, path: str, info: os.stat_result) -> State:

@@ -11,7 +11,7 @@ from .move.listing import STAMP
 from .remote.job import Found, JobEnd
 from .remote.quote import quote, words
 from .site import Site
-from .spec import restoring
+from .spec import restoring, updated
 
 
 async def finish(site: Site, task: Task, end: JobEnd, path_of: Callable[[str], str]) -> JobEnd:
@@ -62,9 +62,10 @@ async def undo(site: Site, task: Task, path_of: Callable[[str], str], *, keep: b
     Raises:
         TransferError, Unreachable: it could not be done.
     """
-    made = [path_of(output.path) for output in task.outputs() if not (output.log or output.update or keep)]
-    updated = [path_of(output.path) for output in task.outputs() if output.update]
-    lines = [*([restoring(site, task, updated)] if updated else []), *([f"rm -rf -- {words(made)}"] if made else [])]
+    old = updated(site, task)
+    made = [path_of(output.path) for output in task.outputs() if not (output.log or output in old or keep)]
+    places = [path_of(output.path) for output in old]
+    lines = [*([restoring(site, task, places)] if places else []), *([f"rm -rf -- {words(made)}"] if made else [])]
     done = await site.shells.ask("\n".join(lines) or ":")
     if done.code:
         raise TransferError(f"{site.location.name}: outputs cannot be undone:\n{quote_tail(done.output)}")

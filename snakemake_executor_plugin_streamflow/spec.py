@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from .jobs import Task
+from .jobs import Output, Task
 from .model import CONTROLLER
 from .remote import launch
 from .remote.job import Command, JobSpec
@@ -34,9 +35,9 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
     env |= getattr(site.connector.options, "env", {})
     outputs = task.outputs()
     places = [path_of(o.path) for o in outputs]
-    updated = [place for place, o in zip(places, outputs, strict=True) if o.update]
-    if task.floating and updated:
-        commands.append(Command(_backup(site, task, updated), "sh"))
+    kept = [path_of(output.path) for output in updated(site, task)]
+    if task.floating and kept:
+        commands.append(Command(_backup(site, task, kept), "sh"))
     for member in task.members:
         tmpdir = member.tmpdir or site.facts.tmpdir
         if (command := member.render(path_of, tmpdir)) is not None:
@@ -66,7 +67,7 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
         commands,
         places,
         _watched(site, [path_of(path) for path in task.inputs]),
-        frozenset(updated),
+        frozenset(kept),
         parents,
         env,
         task.resources,
@@ -74,12 +75,27 @@ def job_spec(site: Site, task: Task, hosts: Sequence[str], path_of: Callable[[st
     )
 
 
-def restoring(site: Site, task: Task, updated: Sequence[str]) -> str:
+def updated(site: Site, task: Task) -> list[Output]:
+    """Outputs whose former content a job needs; others are made from nothing, `update()` or not."""
+    own = site.in_place and not task.floating  # Snakemake itself keeps a copy
+    return [output for output in task.outputs() if output.update and (own or output.path in task.inputs)]
+
+
+def restoring(site: Site, task: Task, places: Sequence[str]) -> str:
     """Shell text that gives files that a job was to update their former content."""
     return "\n".join(
         f"if [ -e {saved} ]; then rm -rf {place} && mv {saved} {place} || exit 1; fi"
-        for saved, place in _saved(site, task, updated)
+        for saved, place in _saved(site, task, places)
     )
+
+
+def mark(task: Task) -> str:
+    """Return what tells a task's commands from others; "" where they hold what no later run has: in nested tasks."""
+    if task.nested:
+        return ""
+    commands = (member.render(lambda path: path, "") for member in task.members)
+    text = "\n".join(command.text for command in commands if command is not None)
+    return hashlib.sha1(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _watched(site: Site, inputs: Sequence[str]) -> Sequence[str]:
@@ -87,12 +103,13 @@ def _watched(site: Site, inputs: Sequence[str]) -> Sequence[str]:
     return () if site.in_place or sum(map(len, inputs)) > _WATCHED_B else inputs
 
 
-def _backup(site: Site, task: Task, updated: Sequence[str]) -> str:
+def _backup(site: Site, task: Task, places: Sequence[str]) -> str:
     return "\n".join(
-        f"if [ -e {place} ]; then cp -Rp {place} {saved} || exit 1; fi" for saved, place in _saved(site, task, updated)
+        f"if [ -e {place} ]; then cp -Rp {place} {saved}.new && mv {saved}.new {saved} || exit 1; fi"
+        for saved, place in _saved(site, task, places)
     )
 
 
-def _saved(site: Site, task: Task, updated: Sequence[str]) -> list[tuple[str, str]]:
+def _saved(site: Site, task: Task, places: Sequence[str]) -> list[tuple[str, str]]:
     folder = site.directory(task.id)
-    return [(quote(f"{folder}/before{number}"), quote(place)) for number, place in enumerate(updated)]
+    return [(quote(f"{folder}/before{number}"), quote(place)) for number, place in enumerate(places)]

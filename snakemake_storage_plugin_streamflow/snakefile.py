@@ -104,7 +104,8 @@ class Functions:
     def _elsewhere(self) -> Iterable[str]:
         """Plain names of files that are known, of which there may be none here."""
         files = self._provider.engine.files
-        return [path for path in files.ledger.paths() if files.state(path) is not None]
+        paths = (path for path in files.ledger.paths() if not path.startswith(("/", SCHEME)))
+        return [path for path in paths if files.state(path) is not None]
 
     def _inside(self, path: Any) -> str | None:
         """The plain name of a file that goes by that of its copy, without a mark; None for others."""

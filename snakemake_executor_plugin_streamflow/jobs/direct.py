@@ -45,7 +45,7 @@ def renderer(
             if (there := path_of(path)) != path:
                 whole = rf"(?<![\w./+@%~-]){re.escape(path)}(?![\w./+@%~-])"
                 text = re.sub(whole, there.replace("\\", r"\\"), text)
-        return with_software(job, Command(text, executable, prefix or "", suffix or ""))
+        return with_software(job, Command(text, executable, prefix, suffix or ""))
 
     return render
 

@@ -67,7 +67,7 @@ class TaskRecord:
         location, directory: where it was sent, and its job directory there; "" before.
         outputs: canonical paths, in the order in which the job directory's `exit` lists them.
         state, changed: the last state, and when it was reached, in seconds since 1970.
-        detail: of a failure: what the user was told.
+        detail: of a failure: what the user was told; of what is accounted: a mark of the commands.
     """
 
     id: str

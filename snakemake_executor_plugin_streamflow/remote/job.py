@@ -24,7 +24,7 @@ class Command:
 
     Attributes:
         shell: what Snakemake would use; its base name when that path does not exist at the location.
-        prefix, suffix: `shell.prefix` and `shell.suffix`.
+        prefix, suffix: `shell.prefix`, which may be empty, and `shell.suffix`.
         env: for this command alone; not secret.
         name: the rule that failed, when this fails; said on stderr, unless "".
         before: comes first, before strict mode.
@@ -33,7 +33,7 @@ class Command:
 
     text: str
     shell: str = "bash"
-    prefix: str = ""
+    prefix: str | None = None
     suffix: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
@@ -200,7 +200,7 @@ def _dashed(path: str) -> str:
 def _run(command: Command, number: int, how: str) -> str:
     base = command.shell.rsplit("/", 1)[-1]
     bash = base == "bash"
-    strict = "set -euo pipefail; " if bash and not command.prefix else command.prefix
+    strict = "set -euo pipefail; " if bash and command.prefix is None else command.prefix or ""
     text = command.before + f"{strict} {command.text} {command.suffix}".strip()
     shell = (
         base
@@ -215,7 +215,7 @@ def _run(command: Command, number: int, how: str) -> str:
         return f"""{{ printf '%s\\n' {quote(text)} >"$d/command{number}" && {{ {start} "$d/command{number}"; }}; }}"""
     if long:
         return f"""{{ printf '%s\\n' {quote(text)} >"$d/command{number}" && {shell} "$d/command{number}"; }}"""
-    if bash and not command.prefix:
+    if bash and command.prefix is None:
         # Without bash, sh does what it can of strict mode; the preflight has said so.
         strict = "set -eu; (set -o pipefail) 2>/dev/null && set -o pipefail;"
         plain = f"{command.before}{strict} {command.text} {command.suffix}".strip()

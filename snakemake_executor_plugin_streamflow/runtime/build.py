@@ -20,11 +20,11 @@ sys.exit({function}())
 """
 
 
-def build(place: str, archive: str) -> None:
-    """Build the environment beside its place, then rename it."""
-    for old in glob.glob(f"{glob.escape(place)}.new-*"):
+def build(place: str, archive: str, alone: bool) -> None:
+    """Build the environment beside its place, then rename it. `alone`: nobody else builds now."""
+    for old in glob.glob(f"{glob.escape(place)}.new-*") if alone else ():
         shutil.rmtree(old, ignore_errors=True)
-    new = f"{place}.new-{os.getpid()}"
+    new = f"{place}.new-{os.uname().nodename}-{os.getpid()}"
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     packages = f"{new}/lib/python{version}/site-packages"
     os.makedirs(packages)
@@ -65,11 +65,13 @@ def write_scripts(entries: str, folder: str, python: str) -> None:
 def main(place: str, archive: str) -> None:
     """Build, unless it is built."""
     with open(f"{place}.lock", "w") as lock:
+        alone = False
         with contextlib.suppress(OSError):  # where locks do not work, the rename decides who is first
             fcntl.flock(lock, fcntl.LOCK_EX)
+            alone = True
         if not os.path.exists(f"{place}/bin/python"):
             try:
-                build(place, archive)
+                build(place, archive, alone)
             except OSError as error:
                 if not os.path.exists(f"{place}/bin/python"):
                     sys.exit(f"cannot build {place}: {error}")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..connect.base import Log
 from ..connect.local import LocalConnector
-from ..errors import DeployError, SiteError, quote_tail
+from ..errors import DeployError, SiteError, Unreachable, quote_tail
 from ..model import CONTROLLER, Target
 from ..move.entry import Entry, Item
 from ..move.here import Here
@@ -72,19 +72,21 @@ class Runtimes:
         Raises:
             DeployError: none has; says which Pythons there are.
         """
-        usable, problems = list[Target](), list[str]()
+        usable, problems, passing = list[Target](), list[str](), False
         for target in targets:
             for site in sites:
                 if site.location.deployment == target.deployment:
                     try:
                         await self._interpreter(site)
-                    except DeployError as error:
+                    except (DeployError, Unreachable) as error:
                         problems.append(str(error))
+                        passing |= error.transient
                     else:
                         usable.append(target)
                         break
         if not usable:
-            raise DeployError("\n".join(problems) or "no location is up that could run it", transient=not problems)
+            reasons = "\n".join(problems)
+            raise DeployError(reasons or "no location is up that could run it", transient=passing or not problems)
         return tuple(usable)
 
     async def bring_sources(self, site: Site, sources: tuple[str, ...]) -> int:

@@ -77,6 +77,37 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, companion: str, mode: str,
         assert left.stdout.split() == [".streamflow/in:", ".streamflow/jobs:"]
 
 
+def test_a_job_whose_input_has_changed_since_runs_anew(tmp_path: Path) -> None:
+    companion = (
+        'version: v1.0\nbindings: [{rule: "*", target: {deployment: box}}]\ndeployments:\n'
+        f"  box: {{type: local, workdir: {tmp_path}/box}}\n"
+    )
+    begun = tmp_path / "begun"
+    snakefile = f"""
+    rule copy:
+        input: "in.txt"
+        output: "out.txt"
+        shell: "cat {{input}} >{{output}}; echo $$ >>{begun}; [ $(wc -l <{begun}) -gt 1 ] || sleep 60"
+    """
+    work = write_workflow(tmp_path, snakefile, companion)
+    (work / "in.txt").write_text("old\n")
+    process = subprocess.Popen(
+        command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: begun.exists() and begun.read_text().endswith("\n"))
+    finally:
+        process.kill()
+        process.wait()
+    (work / "in.txt").write_text("new\n")
+    again(tmp_path, "--unlock")
+    run = again(tmp_path)
+    assert (work / "out.txt").read_text() == "new\n"
+    assert "goes on at" not in run.text
+    first = Path("/proc", begun.read_text().split()[0], "stat")
+    assert not first.exists() or first.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_jobs_at_several_locations_are_found_again(tmp_path: Path) -> None:
     """One that fails may have missed the run that was killed: it runs anew."""
     companion = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import TWO_SITES, again, run_workflow, same_as_local
+from .running import FLOATING, TWO_SITES, again, run_workflow, same_as_local
 
 
 def test_wildcards_params_lists_names_and_input_functions(tmp_path: Path) -> None:
@@ -126,6 +126,19 @@ def test_an_updated_output_is_the_controllers_each_time(tmp_path: Path) -> None:
     (run.work / "u.txt").write_text("mine\n")
     again(tmp_path, "--forceall")
     assert (run.work / "u.txt").read_text() == "mine\nmore\n"
+
+
+@pytest.mark.parametrize("mode", [[], FLOATING], ids=["drop-in", "floating"])
+def test_an_update_of_what_was_not_there_begins_anew_after_a_failure(tmp_path: Path, mode: list[str]) -> None:
+    failed = tmp_path / "failed"
+    shell = f"echo more >> {{output}}; [ -e {failed} ] || {{{{ touch {failed}; exit 1; }}}}"
+    snakefile = f'rule u:\n    output: update("u.txt")\n    retries: 1\n    shell: "{shell}"\n'
+    run = run_workflow(tmp_path, snakefile, TWO_SITES, *mode)
+    assert (run.work / "u.txt").read_text() == "more\n"
+    if not mode:  # what an earlier run has left at the site is not the controller's
+        (run.work / "u.txt").unlink()
+        again(tmp_path)
+        assert (run.work / "u.txt").read_text() == "more\n"
 
 
 def test_logs_come_home_also_from_failed_jobs_and_may_be_missing(tmp_path: Path) -> None:

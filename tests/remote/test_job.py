@@ -47,6 +47,14 @@ def test_secrets_are_not_in_the_script() -> None:
     assert "shown" in render(spec)
 
 
+def test_an_empty_prefix_switches_strict_mode_off() -> None:
+    strict, plain = (
+        render(JobSpec("x", PurePosixPath("/w"), [Command("true", prefix=prefix)])) for prefix in (None, "")
+    )
+    assert "pipefail" in strict
+    assert "pipefail" not in plain
+
+
 def test_what_is_missing_at_a_location_is_named() -> None:
     with pytest.raises(DeployError, match=r"lab: .* setsid, tar"):
         preflight.parse("missing setsid\nmissing tar\nworkdir /w\n", "lab")
