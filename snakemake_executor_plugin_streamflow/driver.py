@@ -22,6 +22,7 @@ from .launching import launching
 from .model import Binding, Target, is_address
 from .remake import Maker, Remaker
 from .remote.job import JobSpec
+from .remote.leftovers import end
 from .scaling import Scaling
 from .site import Site
 from .spec import job_spec
@@ -267,6 +268,9 @@ class Driver:
     async def _at(self, sites: Sequence[Site], task: Task) -> None:
         """Stage in, run at the first, account, stage out."""
         site = sites[0]
+        if before := _earlier_attempts(task.id):  # given up, they may run still
+            with suppress(Unreachable):  # the session is to find out whether the location is gone
+                await site.shells.ask(end(before))
         self._engine.journal.change_task(
             task.id, State.STAGING, location=site.location.name, directory=site.directory(task.id)
         )
@@ -387,3 +391,9 @@ class Driver:
             task.cancel()
         if ending:
             await asyncio.wait(ending, timeout=2)
+
+
+def _earlier_attempts(task: str) -> list[str]:
+    """Return the ids of the attempts before this one, by their form in `_repeat`; none for the first."""
+    first, dot, number = task.rpartition(".")
+    return [first, *(f"{first}.{n}" for n in range(1, int(number)))] if dot and number.isdecimal() else []

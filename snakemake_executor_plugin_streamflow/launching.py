@@ -64,7 +64,7 @@ class _Launcher:
 
     async def end(self) -> None:
         """End what is left of all that was started."""
-        await asyncio.gather(*(self._end(site, self._spec.id) for site in self._used))
+        await asyncio.gather(*(self._end(site, f"{self._spec.id}:") for site in self._used))
 
     async def _requests(self) -> AsyncIterator[str]:
         buffer = b""
@@ -108,7 +108,7 @@ class _Launcher:
                     if not running.done():
                         await self._end(site, mark)
                         return 255, ""
-                    return await running, decode(there.errors)
+                    return await running, decode(there.errors).replace("\0", "")  # no argument can have it
                 finally:
                     for task in (running, wanted):
                         task.cancel()

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from snakemake_executor_plugin_streamflow import spec
-from snakemake_executor_plugin_streamflow.driver import Driver
+from snakemake_executor_plugin_streamflow.driver import Driver, _earlier_attempts
 from snakemake_executor_plugin_streamflow.engine import Engine
 from snakemake_executor_plugin_streamflow.errors import JobTimeout
 from snakemake_executor_plugin_streamflow.jobs import Member, Task
@@ -56,3 +56,9 @@ def test_a_job_that_runs_longer_than_its_runtime_has_failed(tmp_path: Path, monk
     finally:
         assert run.take_down() == []
         run.stop()
+
+
+def test_an_attempt_knows_those_before_it() -> None:
+    assert _earlier_attempts("run-1-a.3-1") == []
+    assert _earlier_attempts("run-1-a-1.1") == ["run-1-a-1"]
+    assert _earlier_attempts("run-1-a-1.3") == ["run-1-a-1", "run-1-a-1.1", "run-1-a-1.2"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from ..errors import DeployError
+from ..errors import DeployError, Unreachable
 from ..model import Deployment, Location
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Connector(ABC):
         while True:
             try:
                 return await self.locations(service)
-            except DeployError as error:
+            except (DeployError, Unreachable) as error:
                 if time.monotonic() > end:
                     raise DeployError(f"{error}\nIt was waited for, for {READY_S:.0f} s.", transient=True) from error
             await asyncio.sleep(0.3)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
-from ..errors import DeployError
+from ..errors import DeployError, Unreachable
 from ..model import ComposeOptions, Deployment, DockerOptions, Location, Mount
 from .base import Channel, Connector, Entrance, Inner, Log
 from .docker_channel import start
@@ -45,7 +45,8 @@ class ContainersConnector(Connector):
         filters = json.dumps({"label": [f"{key}={value}" for key, value in labels.items()]})
         reply = await self._engine.call("GET", f"/containers/json?{urlencode({'all': int(every), 'filters': filters})}")
         if not reply.ok:
-            raise DeployError(f"{self.deployment.name}: the engine does not list containers: {reply.text}")
+            kind = Unreachable if reply.status >= 500 else DeployError
+            raise kind(f"{self.deployment.name}: the engine does not list containers: {reply.text}")
         containers: list[dict[str, Any]] = reply.json()
         return [container for container in containers if every or container["State"] == "running"]
 

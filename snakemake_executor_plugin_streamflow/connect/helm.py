@@ -14,7 +14,7 @@ from ..model import HelmOptions
 from .helm_command import HelmCommand
 from .kubernetes_apply import Objects
 from .kubernetes_manifests import Json, parse_manifests, pod_spec
-from .kubernetes_pods import RUN, PodsConnector, selector
+from .kubernetes_pods import PodsConnector, selector
 from .kubernetes_ready import hopeless, why
 from .kubernetes_scale import workload_of
 from .undisturbed import undisturbed
@@ -46,7 +46,7 @@ class HelmConnector(PodsConnector):
         """
         release = await self._release()
         if await release.there():
-            if not await release.there(self._mark()):
+            if not await release.there(self.labels()):
                 raise DeployError(
                     f"{self.deployment.name}: there is a release {self._name()} already: choose another releaseName, "
                     f"remove it with `{release.shown('uninstall')}`, or say `external: true` to use it"
@@ -70,7 +70,7 @@ class HelmConnector(PodsConnector):
     async def undeploy(self) -> None:
         release = await self._release()
         try:
-            if not await release.there(self._mark()):
+            if not await release.there(self.labels()):
                 return
             pods: Sequence[Json] = ()
             if self.options.grace_period is not None:
@@ -96,16 +96,12 @@ class HelmConnector(PodsConnector):
         return await self._objects(await self._release())
 
     def handle(self) -> str:
-        return f"Helm release {self._name()} with label {selector(self._mark())}"
+        return f"Helm release {self._name()} with label {selector(self.labels())}"
 
     def _name(self) -> str:
         if self.options.release_name:
             return self.options.release_name
         return f"streamflow-{self.run}-{_plain(self.deployment.name)}"[:LONGEST_NAME].rstrip("-")
-
-    def _mark(self) -> dict[str, str]:
-        """Return the label that tells a release of this run from one of the same name."""
-        return {RUN: self.run}
 
     async def _release(self) -> Release:
         namespace = await self._cluster.namespace()

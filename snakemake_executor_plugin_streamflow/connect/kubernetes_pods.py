@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from urllib.parse import quote
 
-from ..errors import DeployError
+from ..errors import DeployError, Unreachable
 from ..model import ClusterOptions, Deployment, Location
 from .base import Channel, Connector, Inner, Log
 from .kubernetes_api import Cluster
@@ -65,7 +65,12 @@ class PodsConnector(Connector):
 
     async def locations(self, service: str | None) -> Sequence[Location]:
         name = self.deployment.name
-        found = instances(await self.pods())
+        try:
+            found = instances(await self.pods())
+        except DeployError as error:
+            if error.transient:  # a busy API says nothing of the pods
+                raise Unreachable(str(error)) from error
+            raise
         if not found:
             raise DeployError(f"{name}: no container of its pods is running and ready", transient=True)
         names = sorted({one.container.name for one in found})

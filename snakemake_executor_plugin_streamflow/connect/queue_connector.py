@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import DeployError, Unreachable
+from ..errors import DeployError, SiteError, Unreachable
 from ..model import Deployment, FilesystemSpec, LocalOptions, Location
 from .base import Channel, Connector, Inner, Log
 from .local import LocalConnector
 from .queue import Profile, Queue
 from .queue_pack import Held, Node, PackingQueue
+from .undisturbed import undisturbed
 
 
 class QueueConnector(Connector):
@@ -39,11 +40,21 @@ class QueueConnector(Connector):
         if self.packed:
             assert isinstance(self.queue, PackingQueue)
             login = await self._login()
-            for name in self.packed:
-                label = f"{self.deployment.name}/{name}"
-                held = Held(label, self.queue, self.options.services[name], login, self.run, self.log)
-                await held.hold()
-                self._held[name] = held
+            try:
+                for name in self.packed:
+                    label = f"{self.deployment.name}/{name}"
+                    held = Held(label, self.queue, self.options.services[name], login, self.run, self.log)
+                    self._held[name] = held
+                    await held.hold()
+            except BaseException:
+                await undisturbed(self._give_up())
+                raise
+
+    async def _give_up(self) -> None:
+        try:
+            await self.undeploy()
+        except SiteError as error:
+            self.log.warning(str(error))
 
     async def undeploy(self) -> None:
         for name, held in list(self._held.items()):

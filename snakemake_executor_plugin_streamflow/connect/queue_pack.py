@@ -9,6 +9,7 @@ gives the allocation back after a while without any, also when nobody is left to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import shlex
 from abc import abstractmethod
@@ -166,10 +167,12 @@ class Held:
             raise
 
     async def nodes(self) -> list[Node]:
-        """Return the nodes; nothing when the allocation does not run."""
+        """Return the nodes; nothing when the allocation does not run. Raises Unreachable: the queue does not say."""
         if self._id is None:
             return []
-        _, said = await self._ask(self._queue.held(self._id))
+        code, said = await self._ask(self._queue.held(self._id))
+        if code and not self._queue.knows_none(said):
+            raise Unreachable(f"{self.name}: the queue does not tell of its allocation: {said.strip()}")
         return self._queue.nodes(said)
 
     async def release(self) -> None:
@@ -192,14 +195,17 @@ class Held:
 
     def _enter(self, id: str, node: Node, argv: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in (env or {}).items())
-        folder = _FOLDER % f"{id}-{self._queue.node}"
+        folder = _FOLDER % f"{id.partition(';')[0]}-{self._queue.node}"
         run = f"{exports}exec {shlex.join(argv)}"
         return [*self._queue.step(id, node), "sh", "-c", _RELAY.format(folder=folder), "sh", run]
 
     async def _started(self) -> None:
         assert self._id is not None
         pause, told = _WAIT_S[0], False
-        while not await self.nodes():
+        while True:
+            with contextlib.suppress(Unreachable):
+                if await self.nodes():
+                    return
             _, said = await self._ask(self._queue.status([self._id]))
             seen = self._queue.states(said).get(self._id)
             if seen is not None and seen.state.final:

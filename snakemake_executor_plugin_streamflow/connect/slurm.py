@@ -95,13 +95,14 @@ class SlurmQueue(PackingQueue):
         return f"{job};{cluster}" if cluster else job
 
     def status(self, ids: Sequence[str]) -> str:
-        return _by_cluster("squeue{cluster} --noheader --states=all --format='%A|%T|%r' --jobs={ids}", ids)
+        return _by_cluster("squeue{cluster} --noheader --states=all --format='%A|%T|%r' --jobs={ids}", ids, told=True)
 
     def states(self, said: str) -> dict[str, Seen]:
         found, cluster = {}, ""
         for line in said.splitlines():
             if line.startswith("CLUSTER: "):
-                cluster = ";" + line.removeprefix("CLUSTER: ").strip()
+                name = line.removeprefix("CLUSTER: ").strip()
+                cluster = f";{name}" if name else ""
             elif row := _ROW.match(line):
                 job, word, reason = row.groups()
                 words = word if reason in ("None", "", word, "NonZeroExitCode") else f"{word}, {reason}"
@@ -109,17 +110,15 @@ class SlurmQueue(PackingQueue):
         return found
 
     def history(self, ids: Sequence[str]) -> str | None:
-        return _by_cluster(
-            "sacct{cluster} --noheader --parsable2 --allocations --format=JobIDRaw,State,Reason --jobs={ids}", ids
-        )
+        text = "sacct{cluster} --noheader --parsable2 --allocations --format=JobIDRaw,State,Reason --jobs={ids}"
+        return _by_cluster(text, ids, told=True)
 
     def cancel(self, ids: Sequence[str]) -> str:
         return _by_cluster("scancel{cluster} {ids}", ids, " ")
 
     def held(self, id: str) -> str:
-        job = id.partition(";")[0]
         row = _by_cluster("squeue{cluster} --noheader --states=RUNNING --format='%C|%m|%N' --jobs={ids}", [id])
-        return f'r=$({row}) && [ "$r" ] && echo "$r" && scontrol show hostnames "${{r##*|}}" || echo "no {job}"'
+        return f'r=$({row}) || exit; [ -z "$r" ] || {{ echo "$r"; scontrol show hostnames "${{r##*|}}"; }}'
 
     def nodes(self, said: str) -> list[Node]:
         first, *names = said.split() or [""]
@@ -156,8 +155,12 @@ class SlurmQueue(PackingQueue):
         )
 
 
-def _by_cluster(text: str, ids: Sequence[str], between: str = ",") -> str:
-    """Return one command for each cluster; most sites have one, which is not named."""
+def _by_cluster(text: str, ids: Sequence[str], between: str = ",", *, told: bool = False) -> str:
+    """Return one command for each cluster; most sites have one, which is not named.
+
+    Args:
+        told: print a line with the name of each before what its command prints, as soon as one is named.
+    """
     groups: dict[str, list[str]] = {}
     for one in ids:
         job, _, cluster = one.partition(";")
@@ -165,7 +168,8 @@ def _by_cluster(text: str, ids: Sequence[str], between: str = ",") -> str:
     commands = []
     for cluster, jobs in groups.items():
         named = f" --clusters={cluster}" if cluster else ""
-        commands.append(text.format(cluster=named, ids=between.join(jobs)))
+        heading = f"echo {shlex.quote(f'CLUSTER: {cluster}')} && " if told and any(groups) else ""
+        commands.append(heading + text.format(cluster=named, ids=between.join(jobs)))
     return " && ".join(commands)
 
 

@@ -94,6 +94,7 @@ for d in {words(jobs)}; do
   while kill -0 "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
   kill -KILL "-$p"
   for e in $(grep -la "STREAMFLOW_JOB=$d" /proc/[0-9]*/environ); do
+    grep -qa "STREAMFLOW_JOB=$d[A-Za-z0-9_.-]" "$e" && continue
     q=${{e#/proc/}}; kill -KILL "${{q%/environ}}"; done
 done 2>/dev/null; true"""
 

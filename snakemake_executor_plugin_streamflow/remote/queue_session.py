@@ -226,8 +226,9 @@ class QueueSession:
             doubtful = [job for job, one in tracked.items() if one.doubtful or self._look_at_all]
             forgotten, self._forgotten = self._forgotten, []
             text = look(self._mailbox, doubtful, forgotten)
+            self._look_at_all = False  # where an answer gets lost on the way, the next look is at all of them
             done = await self._insist(self._lanes[1], text, ANSWER_S)
-            self._look_at_all = done is None
+            self._look_at_all |= done is None
             found = [self._found(answer) for answer in answers(done.text if done else "")]
             self._decide()
             pause = LOOK_S[0] if any(found) else min(pause * 1.2, LOOK_S[1])
@@ -254,7 +255,8 @@ class QueueSession:
                 self._ask_now.set()
         else:
             owner, *said = answer.lines or ("",)
-            tracked.id = owner or tracked.id
+            if owner and owner != tracked.id.partition(";")[0]:  # a job does not know its cluster
+                tracked.id = owner
             self._explain(tracked, said)
         return answer.kind != "N"
 
@@ -340,8 +342,6 @@ class QueueSession:
         if for_s == 0:
             self._log(f"{error}\nIts jobs stay tracked.")
         if for_s > self._give_up_s:
-            for job in self._out:
-                self.kill(job)  # they will be tried elsewhere
             self._give_up(error)
             return True
         return False
@@ -378,6 +378,8 @@ class QueueSession:
 
     def _give_up(self, error: SiteError) -> None:
         self.lost = True
+        for job in self._out:
+            self.kill(job)  # they will be tried elsewhere
         for out in self._out.values():
             self._fail(out, Unreachable(f"{self.location}: given up: {error}", transient=True))
 

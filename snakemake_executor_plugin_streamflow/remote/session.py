@@ -62,13 +62,16 @@ sf_watch() { n=0; exec 3>&1
 sf_limit() { trap 'kill $s' TERM; sleep "$2" & s=$!; wait $s || return 0
   sf_done "$1" || { : >"$j/$1/over"; sf_tree "$1"; }; }
 sf_kill() { [ "$2" = ok ] || return 0; sf_tree "$1" </dev/null >/dev/null 2>&1 & }
+sf_stop() { [ "$2" = ok ] || return 0
+  { sf_tree "$1" >/dev/null 2>&1; if [ -d "$j/$1" ]; then sf_watch "$1" :; else echo "A $1"; fi; } </dev/null & }
 sf_tree() { n=0; until [ -s "$j/$1/pid" ] || [ ! -d "$j/$1" ] || [ $n -ge 20 ]; do sleep 0.1; n=$((n+1)); done
   ! sf_done "$1" && read -r p 2>/dev/null <"$j/$1/pid" || return 0
   kill -TERM "-$p" 2>/dev/null; n=0
   while kill -0 "-$p" 2>/dev/null && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
   kill -KILL "-$p" 2>/dev/null
   for e in $(grep -la "STREAMFLOW_JOB=$1" /proc/[0-9]*/environ 2>/dev/null); do
-    q=${e#/proc/}; q=${q%%/environ}; [ "$q" = $$ ] || kill -KILL "$q" 2>/dev/null; done; }
+    q=${e#/proc/}; q=${q%%/environ}
+    [ "$q" = $$ ] || grep -qa "STREAMFLOW_JOB=$1[A-Za-z0-9_.-]" "$e" || kill -KILL "$q" 2>/dev/null; done; }
 sf_rm() { for l; do :; done; [ "$l" = ok ] || return 0; (cd "$j" && rm -rf "$@"); }
 """
 )
@@ -77,7 +80,8 @@ sf_rm() { for l; do :; done; [ "$l" = ok ] || return 0; (cd "$j" && rm -rf "$@")
 # may still write a log), looks at the outputs and writes `exit`. Should the guard die with its session, `sf_watch` does
 # that from what the wrapper left in `code`. `kill -TERM -PGID` without `--`: dash and busybox take nothing else.
 # Who makes `begun` may begin, or take a job back that a lost session had no time to begin.
-# `grep -a` finds what a job left in sessions of its own; the wrapper itself, in the group, is dead by then.
+# `grep -a` finds what a job left in sessions of its own; the wrapper itself, in the group, is dead by then. A name that
+# goes on is another job's: that of a new attempt.
 
 _PRELUDE = r"""
 cd /; unset SSH_CLIENT SSH2_CLIENT; j=%s
@@ -154,7 +158,7 @@ class Session:
         delay, down_since = 0.2, None
         loop = asyncio.get_running_loop()
         while not self._closed:
-            if not self._queue and not self._running:
+            if not self._queue and not self._running and (self.lost or not self._ending):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
@@ -265,6 +269,8 @@ class Session:
                 await channel.write(encode(prelude(self._jobs)))
                 # Whatever became of the old calls: a job directory that exists is not started again.
                 orders = [call for call in self._queue if not call[0]]
+                # The order to end these may have been lost, and their guards speak to the old channel.
+                orders += [(False, encode(f"sf_stop {quote(job)} ok\n")) for job in sorted(self._ending)]
                 self._queue = [(True, self._start_call(job.spec)) for job in self._running.values()] + orders
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._read(channel))

@@ -19,6 +19,7 @@ import yaml
 from snakemake_executor_plugin_streamflow.connect.helm import HelmConnector
 from snakemake_executor_plugin_streamflow.connect.helm_command import HelmCommand, install_words, uninstall_words
 from snakemake_executor_plugin_streamflow.connect.helm_values import all_values
+from snakemake_executor_plugin_streamflow.connect.kubernetes_api import Cluster
 from snakemake_executor_plugin_streamflow.connect.kubernetes_manifests import containers, parse_manifests
 from snakemake_executor_plugin_streamflow.errors import DeployError
 from snakemake_executor_plugin_streamflow.model import Deployment, HelmOptions
@@ -110,6 +111,20 @@ def test_a_release_in_any_state_has_its_name(record: Path) -> None:
         "--namespace n --kube-context x --kubeconfig /k list --filter ^r[.]s$ --deployed --failed --pending "
         "--superseded --uninstalling --output json --selector streamflow.run=1"
     )
+
+
+def test_two_deployments_of_a_run_do_not_take_down_each_others_release(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def namespace(_: object) -> str:
+        return "n"
+
+    monkeypatch.setattr(Cluster, "namespace", namespace)
+    options = HelmOptions(chart="c", release_name="r")
+    connector = HelmConnector(Deployment("one", "helm", options), run="r1", inner=None, log=LOG)
+    asyncio.run(connector.undeploy())
+    said = (record / "argv").read_text().splitlines()[-1]
+    assert said.endswith(" --selector streamflow.run=r1,streamflow.deployment=one")
 
 
 def test_options_become_arguments() -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from snakemake_executor_plugin_streamflow.connect.kubernetes import KubernetesConnector
+from snakemake_executor_plugin_streamflow.connect.kubernetes_api import Refused
 from snakemake_executor_plugin_streamflow.connect.kubernetes_job import KubernetesJobConnector
 from snakemake_executor_plugin_streamflow.connect.kubernetes_pods import PodsConnector
 from snakemake_executor_plugin_streamflow.errors import DeployError, Unreachable
@@ -67,6 +68,18 @@ def use(*all_pods: PodsConnector, work: Coroutine[Any, Any, None]) -> None:
                 await pods.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, Unreachable), (503, Unreachable), (403, DeployError)])
+def test_a_busy_api_does_not_say_that_pods_are_gone(
+    monkeypatch: pytest.MonkeyPatch, status: int, error: type[Exception]
+) -> None:
+    async def pods(_: object) -> list[Any]:
+        raise Refused("no", status)
+
+    monkeypatch.setattr(KubernetesConnector, "pods", pods)
+    with pytest.raises(error):
+        asyncio.run(connector("n").locations(None))
 
 
 def test_all_kinds_are_made_and_only_ours_are_taken_down_also_by_a_later_process(

@@ -5,23 +5,29 @@ Where the answers come from: `tests/recorded/README.md`.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.connect.base import Inner
 from snakemake_executor_plugin_streamflow.connect.flux import FluxQueue
 from snakemake_executor_plugin_streamflow.connect.htcondor import HtcondorQueue
+from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
 from snakemake_executor_plugin_streamflow.connect.lsf import LsfQueue
 from snakemake_executor_plugin_streamflow.connect.oar import OarQueue
 from snakemake_executor_plugin_streamflow.connect.pbs import PbsQueue
 from snakemake_executor_plugin_streamflow.connect.queue import Queue, State, Submission, Wants
 from snakemake_executor_plugin_streamflow.connect.queue_connector import QueueConnector
-from snakemake_executor_plugin_streamflow.connect.queue_pack import Node
+from snakemake_executor_plugin_streamflow.connect.queue_pack import Held, Node
 from snakemake_executor_plugin_streamflow.connect.registry import connector_class
 from snakemake_executor_plugin_streamflow.connect.sge import SgeQueue
-from snakemake_executor_plugin_streamflow.connect.slurm import SlurmQueue
+from snakemake_executor_plugin_streamflow.connect.slurm import SlurmConnector, SlurmQueue
+from snakemake_executor_plugin_streamflow.errors import DeployError, Unreachable
+from snakemake_executor_plugin_streamflow.model import Deployment, LocalOptions
 from snakemake_executor_plugin_streamflow.model.queue_options import (
     QUEUE_OPTIONS,
     FluxService,
@@ -30,9 +36,11 @@ from snakemake_executor_plugin_streamflow.model.queue_options import (
     Pack,
     PbsService,
     SgeService,
+    SlurmOptions,
     SlurmService,
 )
 
+LOG = logging.getLogger(__name__)
 RECORDED = Path(__file__).parents[1] / "recorded"
 QUEUES: dict[str, Queue] = {
     queue.name: queue
@@ -287,13 +295,84 @@ def test_slurm_names_clusters_where_the_id_does() -> None:
     assert states(queue.states(said)) == {"17;fast": "RUNNING"}  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("asked", "tool"), [("status", "squeue"), ("history", "sacct")])
+def test_slurm_is_told_apart_where_it_does_not_name_the_cluster_itself(tmp_path: Path, asked: str, tool: str) -> None:
+    row = "17|RUNNING|None" if tool == "squeue" else "17|COMPLETED|None"
+    (tmp_path / tool).write_text(f"#!/bin/sh\necho '{row}'\n")
+    (tmp_path / tool).chmod(0o755)
+    queue = SlurmQueue()
+
+    def found(*ids: str) -> set[str]:
+        text = getattr(queue, asked)(ids)
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        said = subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=True).stdout
+        assert ("CLUSTER" in said) == (ids != ("17",))
+        return set(queue.states(said))
+
+    assert found("17") == {"17"}
+    assert found("17;fast") == {"17;fast"}
+    assert found("17;fast", "17", "17;slow") == {"17;fast", "17", "17;slow"}
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "fails"),
+    [
+        ("slurm_load_jobs error: Unable to contact slurm controller", 1, True),
+        ("slurm_load_jobs error: Invalid job id specified", 1, False),
+        ("", 0, False),
+    ],
+)
+def test_a_controller_that_does_not_answer_says_nothing_of_an_allocation(
+    tmp_path: Path, said: str, code: int, fails: bool
+) -> None:
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\nprintf '{said}' >&2\nexit {code}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    here = Deployment("here", "local", LocalOptions())
+
+    async def ask() -> list[Node]:
+        local = LocalConnector(here, run="r", inner=None, log=LOG)
+        inner = Inner(local, (await local.locations(None))[0])
+        held = Held("q/pack", SlurmQueue(), None, inner, "r", LOG)
+        held._id = "17"
+        return await held.nodes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        if fails:
+            with pytest.raises(Unreachable, match="Unable to contact"):
+                asyncio.run(ask())
+        else:
+            assert asyncio.run(ask()) == []
+
+
+def test_an_allocation_is_given_back_when_that_of_another_service_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    async def hold(held: Held) -> None:
+        calls.append(f"hold {held.name}")
+        if held.name == "q/b":
+            raise DeployError("refused")
+
+    async def release(held: Held) -> None:
+        calls.append(f"release {held.name}")
+
+    monkeypatch.setattr(Held, "hold", hold)
+    monkeypatch.setattr(Held, "release", release)
+    pack = Pack(nodes=1)
+    options = SlurmOptions(services={"a": SlurmService(pack=pack), "b": SlurmService(pack=pack)})
+    connector = SlurmConnector(Deployment("q", "slurm", options), run="r", inner=None, log=LOG)
+    with pytest.raises(DeployError, match="refused"):
+        asyncio.run(connector.deploy())
+    assert calls == ["hold q/a", "hold q/b", "release q/a", "release q/b"]
+
+
 @pytest.mark.parametrize(
     ("said", "nodes"),
     [
         ("8|500M|n[1-2]\nn1\nn2\n", [Node("n1", 4, 500 << 20), Node("n2", 4, 500 << 20)]),
         ("4|2Gc|n1\nn1\n", [Node("n1", 4, 8 << 30)]),
         ("4|0|n1\nn1\n", [Node("n1", 4, None)]),
-        ("no 17\n", []),
+        ("slurm_load_jobs error: Invalid job id specified\n", []),
         ("", []),
     ],
 )

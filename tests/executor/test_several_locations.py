@@ -73,7 +73,7 @@ def test_the_launcher_is_used_like_ssh(tmp_path: Path, companion: str) -> None:
                 '''
                 other=$(tail -n 1 "$STREAMFLOW_HOSTFILE" | cut -d' ' -f1)
                 echo $STREAMFLOW_LOCATIONS $STREAMFLOW_RANKS $(tail -n 1 "$STREAMFLOW_MACHINEFILE") > {output}
-                "$STREAMFLOW_LAUNCHER" -x root@$other hostname "; pwd; echo wrong >&2; exit 7" >> {output} 2> err || echo $? $(cat err) >> {output}
+                "$STREAMFLOW_LAUNCHER" -x root@$other hostname "; pwd; printf 'wro\\\\0ng\\\\n' >&2; exit 7" >> {output} 2> err || echo $? $(cat err) >> {output}
                 "$STREAMFLOW_LAUNCHER" nowhere true 2> err || echo $? $(cat err) >> {output}
                 mpiexec.hydra hostname | sort -u >> {output}
                 '''
