@@ -151,7 +151,7 @@ unit:
 	if [ -z "$${KUBECONFIG:-}" ]; then
 	    echo "NOT TESTED: Kubernetes, but for its exec protocol. KUBECONFIG names no cluster" >&2
 	fi
-	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-snakemake:
 	@$(checks_venv)
