@@ -10,7 +10,7 @@ import pytest
 from snakemake.exceptions import WorkflowError
 from snakemake.io import expand, flag, glob_wildcards, temp
 
-from snakemake_storage_plugin_streamflow.snakefile import Names
+from snakemake_storage_plugin_streamflow.snakefile import Functions
 
 from .floating import files, floating
 
@@ -50,11 +50,11 @@ def test_functions_of_snakemake_take_names_of_files_that_float(tmp_path: Path) -
     assert (run.jobs("one"), run.jobs("two")) == (5, 2)
 
 
-def names(tmp_path: Path, *known: str) -> Names:
-    """Names of files of which some are elsewhere."""
+def names(tmp_path: Path, *known: str) -> Functions:
+    """Functions of files of which some are elsewhere."""
     ledger = SimpleNamespace(paths=lambda: [*known, "removed/x.txt"])
     engine = SimpleNamespace(files=SimpleNamespace(ledger=ledger, state=lambda path: path if path in known else None))
-    return Names(SimpleNamespace(local_prefix=tmp_path / "copies", engine=engine))
+    return Functions(SimpleNamespace(local_prefix=tmp_path / "copies", engine=engine))
 
 
 def test_a_glob_finds_each_file_once_wherever_it_is(tmp_path: Path, monkeypatch: Any) -> None:
