@@ -145,7 +145,7 @@ class Keeping:
                 if one.location.filesystem == filesystem:
                     one.checked.discard(path)
             engine.removals.remove(path, filesystem)
-        if eviction.short_b and filesystem not in self._told:
+        if eviction.short_b > limit_b * _SPARE and filesystem not in self._told:
             self._told.add(filesystem)
             engine.log.warning(
                 f"{filesystem} needs {eviction.short_b / 1e6:.1f} MB more than its limit of {limit_b / 1e6:.1f} MB: "
