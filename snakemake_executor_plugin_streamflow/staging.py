@@ -290,6 +290,7 @@ class Staging:
             flying = {c: self._coming[filesystem, c] for c in needed if (filesystem, c) in self._coming}
             own = {c: there for c, there in needed.items() if c not in flying}
             if own and await self._waited_for_writers(filesystem, own):
+                needed = {c: there for c, there in needed.items() if self._ledger.get(c, filesystem) is None}
                 continue
             if own:
                 arrived = asyncio.get_running_loop().create_future()
