@@ -71,6 +71,7 @@ make_venv() {
         apt_install "python$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     fi
     "$$python" -m venv $(VENV)
+    $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip  # older ones need minutes to resolve
 }
 # One stamp for each set of packages: pip is asked again only when the files that name them changed.
 pip_install() {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import textwrap
 import time
@@ -12,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from .forked import forkserver
 
 TWO_SITES = """\
 version: v1.0
@@ -115,10 +116,8 @@ def again(
 ) -> Run:
     """Run the workflow that is there."""
     work = tmp_path / name
-    done = subprocess.run(
-        command(*args), cwd=work, env=environment(env), capture_output=True, timeout=timeout_s, stdin=subprocess.DEVNULL
-    )
-    run = Run(done.returncode, (done.stdout + done.stderr).decode(errors="replace"), work, tmp_path / "sites")
+    exit_code, text = forkserver().run(command(*args)[3:], work, environment(env), timeout_s)
+    run = Run(exit_code, text.decode(errors="replace"), work, tmp_path / "sites")
     assert run.code == code if code is not None else run.code != 0, run.text
     return run
 
