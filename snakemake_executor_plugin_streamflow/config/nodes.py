@@ -294,4 +294,6 @@ def _syntax_message(error: yaml.MarkedYAMLError, text: str) -> str:
         return "a tab cannot indent in YAML: use spaces"
     if mark and text[max(mark.index - 1, 0) : mark.index + 1] == "${":
         return 'inside of { } or [ ] a variable must be in quotes: "${NAME}"'
+    if error.context in ("while scanning an alias", "while scanning an anchor"):
+        return 'a text that begins with * or & must be in quotes: "*"'
     return ": ".join(part for part in (error.context, error.problem) if part) or "not valid YAML"

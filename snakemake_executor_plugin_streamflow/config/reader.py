@@ -109,7 +109,7 @@ class Reader:
     def section(self, node: Node, cls: type[T]) -> T | None:
         """Read a dataclass. Fields that are wrong get their default; None when `node` is no mapping."""
         if node.kind not in (Kind.MAPPING, Kind.NOTHING):
-            self._expected(node, "a mapping")
+            self._expected(node, f"a mapping ({keys(cls)[0].name}: ...)")
             return None
         with self._entered(node) as entered:
             return self._fields(node, cls) if entered else None

@@ -94,7 +94,7 @@ def test_mistakes_in_keep(written: str, expected: str) -> None:
             "- {rule: r, policy: lokality, target: {deployment: box}}",
             "random or order, got 'lokality'; did you mean 'locality'?",
         ),
-        ("- 7", "6:5: bindings[0]: expected a mapping, got a number"),
+        ("- 7", "6:5: bindings[0]: expected a mapping (rule: ...), got a number"),
     ],
 )
 def test_a_mistake_in_a_binding_is_reported_where_it_stands(line: str, expected: str) -> None:
@@ -105,7 +105,7 @@ def test_deployments_that_are_wrong_are_still_known_by_name() -> None:
     text = (
         "version: v1.0\nbindings: [{rule: r, target: {deployment: a, service: s, locations: 4}}]\ndeployments: {a: 4}"
     )
-    assert one_problem(text) == "3:18: deployments.a: expected a mapping, got a number"
+    assert one_problem(text) == "3:18: deployments.a: expected a mapping (type: ...), got a number"
 
 
 def test_a_target_in_a_file_without_deployments_says_what_to_add() -> None:

@@ -150,7 +150,7 @@ def test_a_pair_of_ports_is_no_number_in_base_60() -> None:
             f"deployments.a.type: expected {TYPES}, got 'sssh'; did you mean 'ssh'?",
         ),
         ("a: {config: {}}", "3:6: deployments.a.type: expected text, got nothing"),
-        ("a: 4", "3:6: deployments.a: expected a mapping, got a number"),
+        ("a: 4", "3:6: deployments.a: expected a mapping (type: ...), got a number"),
         ("'a/b': {type: local}", "3:3: deployments.a/b: expected a name of letters"),
         ("a: {type: local, filesystem: a/b}", "deployments.a.filesystem: expected a name of letters"),
         ("a: {type: docker}", "deployments.a.config: expected one of image, containerId or build"),

@@ -21,8 +21,9 @@ def test_an_empty_file_is_told_what_is_expected(text: str) -> None:
         ("version: *x", "1:10: yaml: found undefined alias 'x'"),
         ("version: v1.0\n---\nversion: v1.0", "2:1: yaml: expected a single document"),
         ("a: b\x00c", "1:5: yaml: the character U+0000 is not allowed"),
-        ("- version", "1:1: file: expected a mapping, got a list"),
-        ("version", "1:1: file: expected a mapping, got text"),
+        ("- version", "1:1: file: expected a mapping (version: ...), got a list"),
+        ("version", "1:1: file: expected a mapping (version: ...), got text"),
+        ("version: *\n", '1:11: yaml: a text that begins with * or & must be in quotes: "*"'),
         ("[" * 1000, "1:1: yaml: nested too deeply"),
     ],
 )
