@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 IMPORTED = """
-snakemake.cli snakemake.dag snakemake.executors.local snakemake.scheduling.job_scheduler snakemake.report pulp jinja2 yte
+snakemake.cli snakemake.dag snakemake.executors.local snakemake.scheduling.job_scheduler snakemake.report
+pulp jinja2 yte
 snakemake_executor_plugin_streamflow.executor snakemake_executor_plugin_streamflow.engine
 snakemake_storage_plugin_streamflow.provider snakemake_storage_plugin_fs asyncssh
 """
@@ -41,7 +42,8 @@ class Forkserver:
         Raises:
             subprocess.TimeoutExpired: it took longer than `timeout_s` seconds, and was killed.
         """
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         with tempfile.TemporaryDirectory() as folder:
             request = {"args": list(args), "cwd": str(cwd), "env": dict(env), "said": folder, "timeout_s": timeout_s}
             print(json.dumps(request), file=self._process.stdin, flush=True)
