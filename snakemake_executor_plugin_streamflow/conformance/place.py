@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from ..connect.base import Channel, Connector, Entrance
+from ..connect.base import Channel, Connector, Entrance, Through
 from ..connect.queue import Profile
 from ..errors import Unreachable
 from ..model import Location
@@ -70,20 +70,16 @@ class Watched(Connector):
         return [channel for channel in self.channels if not channel.control and not channel.broken]
 
 
-class WatchedChannel(Channel):
+class WatchedChannel(Through):
     """A channel that can break and corrupt."""
 
     def __init__(self, watched: Watched, real: Channel) -> None:
+        super().__init__(real)
         self._watched = watched
-        self._real = real
         self._left = watched.cut_after_b
         self._in_left = watched.cut_after_b
         self.control = False
         self.broken = False
-
-    @property
-    def errors(self) -> bytes:
-        return self._real.errors
 
     async def read(self) -> bytes:
         data = await self._real.read()
@@ -111,12 +107,6 @@ class WatchedChannel(Channel):
                 raise Unreachable("the connection was cut")
             self._in_left -= len(data)
         await self._real.write(self._flipped(data))
-
-    async def close_stdin(self) -> None:
-        await self._real.close_stdin()
-
-    async def wait(self) -> int:
-        return await self._real.wait()
 
     async def kill(self) -> None:
         self.broken = True

@@ -74,6 +74,32 @@ class Channel(ABC):
         await self.kill()
 
 
+class Through(Channel):
+    """A channel that passes everything on to another one."""
+
+    def __init__(self, real: Channel) -> None:
+        self._real = real
+
+    @property
+    def errors(self) -> bytes:
+        return self._real.errors
+
+    async def read(self) -> bytes:
+        return await self._real.read()
+
+    async def write(self, data: bytes | memoryview) -> None:
+        await self._real.write(data)
+
+    async def close_stdin(self) -> None:
+        await self._real.close_stdin()
+
+    async def wait(self) -> int:
+        return await self._real.wait()
+
+    async def kill(self) -> None:
+        await self._real.kill()
+
+
 @dataclass(frozen=True, slots=True)
 class Inner:
     """What a wrapping connector goes through: a connector that is up, and one of its locations."""

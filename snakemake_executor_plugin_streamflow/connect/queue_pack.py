@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DeployError, Unreachable
-from .base import Channel, Inner, Log
+from .base import Channel, Inner, Log, Through
 from .queue import Queue, Submission, Wants
 
 _WAIT_S = (0.5, 10.0)
@@ -97,31 +97,16 @@ class PackingQueue(Queue):
         """Return what is asked of the queue for an allocation."""
 
 
-class StepChannel(Channel):
+class StepChannel(Through):
     """A process on a node, without what the step says of it."""
 
     def __init__(self, real: Channel, noise: re.Pattern[bytes]) -> None:
-        self._real = real
+        super().__init__(real)
         self._noise = noise
 
     @property
     def errors(self) -> bytes:
-        return self._noise.sub(b"", self._real.errors)
-
-    async def read(self) -> bytes:
-        return await self._real.read()
-
-    async def write(self, data: bytes | memoryview) -> None:
-        await self._real.write(data)
-
-    async def close_stdin(self) -> None:
-        await self._real.close_stdin()
-
-    async def wait(self) -> int:
-        return await self._real.wait()
-
-    async def kill(self) -> None:
-        await self._real.kill()
+        return self._noise.sub(b"", super().errors)
 
 
 class Held:
