@@ -18,7 +18,7 @@ from .jobs import Output, Task
 from .journal import State
 from .keeping import Keeping
 from .model import Binding, is_address
-from .remote.job import JobEnd
+from .remote.job import Found, JobEnd
 from .site import Site
 from .spec import mark, updated
 
@@ -54,9 +54,12 @@ class Accounting:
         path_of = partial(self._engine.locator.path_at, site)
         self._engine.journal.change_task(task.id, State.ENDED)
         self._tally.jobs[site.location.name] += 1
-        if end.outputs is not None:  # found under the names used there: give them back the names used here
-            renamed = (replace(f, path=o.path) for f, o in zip(end.outputs, outputs, strict=False))
-            end = replace(end, outputs=tuple(renamed))
+        found: Sequence[Found] = end.outputs or ()
+        if len(found) != len(outputs):  # who has ended it did not look at them
+            found = await site.insist(lambda: site.store.stat([path_of(output.path) for output in outputs]))
+        # Found under the names used there: give them back the names used here.
+        pairs = [(output, replace(one, path=output.path)) for output, one in zip(outputs, found, strict=True)]
+        end = replace(end, outputs=tuple(one for _, one in pairs))
         if changed := await self._changed(site, task, end):
             self._engine.log.warning(
                 f"{task.name} has changed inputs of its own at {site.location.name}: {', '.join(changed)}. Other jobs "
@@ -68,7 +71,6 @@ class Accounting:
                 raise DataLost(f"{task.name} failed at {site.location.name}: {', '.join(gone)} vanished there", *gone)
             await self._give_up(site, task, end)
             raise await self._failure(site, task, end)
-        pairs = list(zip(outputs, end.outputs or (), strict=False))
         missing = [output.path for output, found in pairs if found.kind == "missing" and not output.may_be_missing]
         if not missing and task.floating:
             try:
@@ -76,7 +78,7 @@ class Accounting:
             except JobFailed:
                 await self._give_up(site, task, end)
                 raise
-            pairs = list(zip(outputs, end.outputs or (), strict=False))
+            pairs = list(zip(outputs, end.outputs or (), strict=True))
         if missing:
             await self._give_up(site, task, end)
             raise JobFailed(
@@ -123,7 +125,7 @@ class Accounting:
         staging.disown(site, [output for output in outputs if not (output.log or output in old)])
         wanted = [
             (output, found)
-            for output, found in zip(outputs, end.outputs or (), strict=False)
+            for output, found in zip(outputs, end.outputs or (), strict=True)
             if output.log or (keep and output.home)
         ]
         with suppress(SiteError):  # the job's own failure is the news

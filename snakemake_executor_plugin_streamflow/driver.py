@@ -11,7 +11,7 @@ from functools import partial
 
 from .accounting import Accounting, Tally
 from .config import binding_for
-from .earlier import Earlier
+from .earlier import Earlier, attempts_before, nth
 from .elastic import Elastic
 from .engine import Engine
 from .errors import CapacityError, DataLost, DeployError, JobFailed, JobInterrupted, NoSpace, SiteError, Unreachable
@@ -62,8 +62,9 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: dict[str, TaskRecord] = {}
         self._earlier = Earlier(engine)
-        self._remaker = Remaker(engine.files, maker, self._attempts, engine.errands.remove, engine.log)
-        self._keeping = Keeping(engine, self.tally.sent_b, self.tally.fetched_b, later)
+        self._keeping = keeping = Keeping(engine, self.tally.sent_b, self.tally.fetched_b, later)
+        remove = engine.errands.remove
+        self._remaker = Remaker(engine.files, maker, self._attempts, remove, keeping.needed, engine.log)
         self._accounting = Accounting(engine, self._keeping, self.tally, keep_incomplete=keep_incomplete)
         self._elastic = None if rest is None else Elastic(engine, rest, lambda: bool(self._accounting.homecoming))
         self._rest = rest
@@ -167,14 +168,16 @@ class Driver:
     async def _repeat(self, task: Task) -> None:
         binding = self.binding(task)
         begun = self._begun.pop(task.id, None)
-        if begun is not None and await self._go_on(task, binding, begun):
-            return
+        if begun is not None:
+            if await self._go_on(task, binding, begun):
+                return
+            await self._earlier.give_up(begun)
         known_as = begun.job if begun is not None else task.id
         attempt = lost = 0
         full: dict[str, NoSpace] = {}
         while True:
             number = attempt + lost + len(full)
-            one = replace(task, id=f"{task.id}.{number}") if number else task
+            one = replace(task, id=nth(task.id, number))
             try:
                 with self._recorded(one, known_as):
                     await self._attempt(one, binding, frozenset(full))
@@ -244,7 +247,7 @@ class Driver:
                 task = replace(task, resources={"nodes": decision.target.nodes, **task.resources})
             try:
                 async with self._scaling.holding(decision.target):
-                    env = await sites.needed(decision.target)
+                    env = await self._engine.lifecycle.needed(decision.target)
                     await self._at(
                         [site for site in chosen if site is not None], replace(task, env={**task.env, **env})
                     )
@@ -268,7 +271,7 @@ class Driver:
     async def _at(self, sites: Sequence[Site], task: Task) -> None:
         """Stage in, run at the first, account, stage out."""
         site = sites[0]
-        if before := _earlier_attempts(task.id):  # given up, they may run still
+        if before := attempts_before(task.id):  # given up, they may run still
             with suppress(Unreachable):  # the session is to find out whether the location is gone
                 await site.shells.ask(end(before))
         self._engine.journal.change_task(
@@ -386,14 +389,8 @@ class Driver:
         self._scaling.stop()
         if self._elastic:
             self._elastic.stop()
-        ending = self._tasks | self._accounting.homecoming
+        ending = self._tasks | self._accounting.homecoming | self._remaker.making
         for task in ending:
             task.cancel()
         if ending:
             await asyncio.wait(ending, timeout=2)
-
-
-def _earlier_attempts(task: str) -> list[str]:
-    """Return the ids of the attempts before this one, by their form in `_repeat`; none for the first."""
-    first, dot, number = task.rpartition(".")
-    return [first, *(f"{first}.{n}" for n in range(1, int(number)))] if dot and number.isdecimal() else []

@@ -32,7 +32,6 @@ class Earlier:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._spared: frozenset[str] = frozenset()
         self._dead: list[str] = []
         self._times: dict[str, Mapping[str, Mapping[State, float]]] = {}
 
@@ -44,7 +43,7 @@ class Earlier:
         journal = self._engine.journal
         attempts = {job: journal.attempts(job) for job in jobs}
         begun = {job: records[-1] for job, records in attempts.items() if records}
-        self._spared = frozenset(record.id for record in begun.values() if record.state in _LIVING)
+        spared = frozenset(record.id for record in begun.values() if record.state in _LIVING)
         here = self._engine.here
         others = [run for run in journal.runs() if run.ended is None and run.id != self._engine.run]
         alive = [run.id for run in others if is_alive(run, here / ".snakemake")]  # with --nolock, or dry runs
@@ -57,7 +56,7 @@ class Earlier:
             await asyncio.to_thread(_remove_partial, here)
         if dead:
             self._engine.spawn(self._take_down([d for d in journal.deployments() if d.run in dead]))
-        await self._engine.sites.take_over(self._spared, done, alive=alive, deep=bool(dead) and not alive)
+        await self._engine.sites.take_over(spared, done, alive=alive, deep=bool(dead) and not alive)
         self._dead = dead
         return begun
 
@@ -122,7 +121,7 @@ class Earlier:
         return [site, *(one for one in others if one is not None)] if None not in others else [site]
 
     async def is_there(self, site: Site, task: Task, record: TaskRecord, spec: JobSpec) -> bool:
-        """Whether its job directory is there, and of this very job; another one is ended.
+        """Whether its job directory is there, and of this very job.
 
         Raises:
             Unreachable: the site does not answer.
@@ -132,10 +131,13 @@ class Earlier:
         if there.code:
             return False
         # What a nested Snakemake is told holds names of its parent process.
-        if self._is_same(task, record) and (task.nested or there.text == render(spec)):
-            return True
-        await site.sweep(self._spared - {task.id})
-        return False
+        return self._is_same(task, record) and (task.nested or there.text == render(spec))
+
+    async def give_up(self, record: TaskRecord) -> None:
+        """End a job that nobody goes on with: now, or when its location is opened."""
+        if self.may_run(record):
+            with suppress(SiteError):
+                await self._engine.sites.give_up(record.id, self._engine.sites.get(record.location))
 
     def _is_made(self, path: str, output: Output, task: str) -> bool:
         if output.may_be_missing:
@@ -143,6 +145,17 @@ class Earlier:
         if output.home:
             return (self._engine.here / path).exists()
         return self._engine.ledger.version(path) == f"o-{task}"
+
+
+def nth(task: str, number: int) -> str:
+    """Return the identity of an attempt of a task; the first one has number 0."""
+    return f"{task}.{number}" if number else task
+
+
+def attempts_before(one: str) -> list[str]:
+    """Return the identities of the attempts before one; none for the first."""
+    first, dot, number = one.rpartition(".")
+    return [nth(first, n) for n in range(int(number))] if dot and number.isdecimal() else []
 
 
 def _remove_partial(here: Path) -> None:

@@ -80,7 +80,7 @@ class Elastic:
         used.update(holder.name for holder in holders if holder is not None)
         for name in unneeded(up, {*used, *self._used}, self._holders(rest.reads)):
             self._engine.log.info(f"deployment {name} is taken down: no job needs it any more")
-            self._engine.leave(name)
+            self._engine.sites.leave(name)
 
     def _up(self) -> dict[str, Up]:
         connectors = self._engine.lifecycle.connectors()

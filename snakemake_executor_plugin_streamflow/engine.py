@@ -30,7 +30,6 @@ from .move.store import Store
 from .plan import Ledger, Placement
 from .removals import Removals
 from .runtime import Runtimes
-from .site import Site
 from .sites import Sites
 from .staging import Staging
 
@@ -102,6 +101,7 @@ class Engine:
         self.staging = Staging(self.files, self.locator, self.mover, self.removals)
         self.errands = Errands(self.files, self.locator, self.mover, self.sites, self.removals)
         self.runtimes = Runtimes(self.mover, self.staging, log)
+        self.sites.left = self.runtimes.forget
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="streamflow", daemon=True)
 
@@ -153,16 +153,6 @@ class Engine:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the run; its failure is told."""
         return self._own(self._background, work)
-
-    def leave(self, deployment: str) -> None:
-        """Take a deployment down that nobody needs now."""
-        self.runtimes.forget(site for site in self.sites if site.location.deployment == deployment)
-        self.sites.leave(deployment)
-
-    async def retire(self, sites: Sequence[Site]) -> None:
-        """Close locations that are to be removed."""
-        self.runtimes.forget(sites)
-        await self.sites.retire(sites)
 
     @property
     def transferring(self) -> bool:

@@ -79,8 +79,8 @@ class Executor(RealExecutor):
 
     def _known_as(self, job: Any) -> str | None:
         """The identity under which an earlier run, which has died, has sent a job."""
-        found: str | None = self.dag.incomplete_external_jobid(next(iter(job.jobs)) if job.is_group() else job)
-        return found
+        members = job.jobs if job.is_group() else (job,)  # those without outputs are not known
+        return next(filter(None, map(self.dag.incomplete_external_jobid, members)), None)
 
     def _prepare(self, job: Any, *, begun: bool) -> bool:
         """Do what Snakemake does at the controller before a job runs; return whether a binding sends it somewhere.

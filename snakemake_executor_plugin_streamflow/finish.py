@@ -23,7 +23,7 @@ async def finish(site: Site, task: Task, end: JobEnd, path_of: Callable[[str], s
         JobFailed: an output is not what the rule says.
     """
     outputs = task.outputs()
-    pairs = list(zip(outputs, end.outputs or (), strict=False))
+    pairs = list(zip(outputs, end.outputs or (), strict=True))
     problems = [problem for output, found in pairs if (problem := _wrong(output, found))]
     sums = [(output, path_of(output.path)) for output in outputs if output.ensure and output.ensure.algorithm]
     problems += [] if problems else await _sums(site, [(o.path, o.ensure, place) for o, place in sums if o.ensure])
@@ -37,10 +37,10 @@ async def finish(site: Site, task: Task, end: JobEnd, path_of: Callable[[str], s
         if found.kind == "missing" and output.log:
             changes[number] = f": >>{place}"
         elif found.kind == "directory":
-            changes[number] = f"touch {place}/{STAMP}"
+            changes[number] = f"touch -- {place}/{STAMP}"
         if output.protected:
             before = f"{changes[number]}; " if number in changes else ""
-            changes[number] = f"{before}chmod -R a-w {place}"
+            changes[number] = f"{before}chmod -R a-w -- {place}"
     if not changes:
         return end
     done = await site.shells.ask("set -e\n" + "\n".join(changes.values()))

@@ -14,7 +14,6 @@ from .jobs import Output, Task
 from .locate import is_recorded
 from .model import CONTROLLER, Binding, is_address
 from .plan import copies, evict
-from .remote.quote import words
 from .site import Site
 
 _TRIES = 3
@@ -59,6 +58,10 @@ class Keeping:
             self._needed.subtract(paths)
             self._needed = +self._needed
 
+    def needed(self, path: str) -> int:
+        """How many tasks that wait or run read or write a file; by its canonical path."""
+        return self._needed[path]
+
     # Space
 
     @asynccontextmanager
@@ -87,14 +90,13 @@ class Keeping:
         known = [r for path in paths if (r := self._ledger.get(path, site.location.filesystem)) and r.directory]
         if not known:
             return
-        places = words(self._engine.locator.path_at(site, replica.path) for replica in known)
+        places = (self._engine.locator.path_at(site, replica.path) for replica in known)
         try:
-            done = await site.shells.ask(f"du -sk -- {places}")
+            done = await site.shells.ask('for f; do set -- $(du -sk -- "$f" 2>/dev/null); echo $1; done', *places)
         except SiteError as error:
             self._engine.log.debug(f"{site.location.name}: the size of directories is not known: {error}")
             return
-        for replica, line in zip(known, done.text.splitlines(), strict=False):
-            size, _, _ = line.partition("\t")
+        for replica, size in zip(known, done.text.splitlines(), strict=False):
             if size.isdigit() and self._ledger.get(replica.path, replica.filesystem) is replica:
                 self._ledger.put(replace(replica, size_b=int(size) * 1024))
 

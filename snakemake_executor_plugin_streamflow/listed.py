@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -17,9 +18,14 @@ class Listed:
     def paths(self) -> set[str]:
         """All of them."""
         try:
-            return {json.loads(line) for line in self._file.read_text().splitlines()}
+            lines = self._file.read_text().splitlines()
         except FileNotFoundError:
             return set()
+        found = set()
+        for line in lines:
+            with suppress(ValueError):  # the end of a line that was not written whole
+                found.add(json.loads(line))
+        return found
 
     def add(self, path: str) -> None:
         """Note a directory or file."""

@@ -33,6 +33,12 @@ elif [ -e "$f" ]; then k=o; else echo m; continue; fi
 printf '%s ' $k; stat -L -c '%s %Y %y' -- "$t" 2>/dev/null || echo; done"""
 
 
+PUT = """[ -e "$1" ] || [ -L "$1" ] || [ ! -e "$2" ] || exit 0
+[ ! -d "$2" ] || rm -rf -- "$2" || exit 1
+mv -f -- "$1" "$2" """
+"""Gives `$1` the name `$2`; where that is done already, because the first answer was lost, nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What is at a path: `kind` is "file", "directory", "other" or "missing". A directory has size 0."""
@@ -84,9 +90,7 @@ class Place:
         try:
             await mover.move(source, store, [replace(item, target=beside)])
             await self._times(source, path, beside)
-            await self._must(
-                'if [ -d "$2" ]; then rm -rf -- "$2" || exit 1; fi; mv -f -- "$1" "$2"', beside, target, what="write"
-            )
+            await self._must(PUT, beside, target, what="write")
         except BaseException:
             with contextlib.suppress(SiteError, TimeoutError):
                 async with asyncio.timeout(5):

@@ -22,6 +22,7 @@ class Remaker:
     Args:
         run: runs a task with all its retries, and what it lacks in turn.
         remove: removes files everywhere.
+        needed: tells how many tasks that wait or run read or write a file.
     """
 
     def __init__(
@@ -30,10 +31,17 @@ class Remaker:
         maker: Maker,
         run: Callable[[Task], Awaitable[None]],
         remove: Callable[[str], Awaitable[None]],
+        needed: Callable[[str], int],
         log: Log,
     ) -> None:
         self._files, self._maker, self._run, self._remove, self._log = files, maker, run, remove, log
+        self._needed = needed
         self._making: dict[tuple[str, ...], asyncio.Task[None]] = {}
+
+    @property
+    def making(self) -> frozenset[asyncio.Task[None]]:
+        """What goes on now."""
+        return frozenset(self._making.values())
 
     async def remake(self, lost: DataLost) -> None:
         """Make lost files again, each job once however many ask; temporary files of theirs stay until `tidy`.
@@ -69,7 +77,10 @@ class Remaker:
             making.exception()  # those who wait are told
 
     async def tidy(self, task: Task) -> None:
-        """Remove inputs of a task that ran because Snakemake had removed them before: temporary files."""
+        """Remove inputs of a task that ran because Snakemake had removed them before: temporary files.
+
+        The last of those who need one does it.
+        """
         for path in map(self._files.canonical, task.inputs):
-            if path in self._files.removed:
+            if path in self._files.removed and self._needed(path) <= 1:
                 await self._remove(path)

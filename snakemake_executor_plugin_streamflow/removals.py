@@ -41,8 +41,9 @@ class Removals:
 
     def _ended(self, filesystem: str, task: asyncio.Task[None]) -> None:
         del self._running[filesystem]
-        if not task.cancelled():
-            self._start(filesystem)
+        if task.cancelled() or task.exception() is not None:
+            self._doomed.pop(filesystem, None)  # it would fail again
+        self._start(filesystem)
 
     async def spare(self, paths: Collection[str], filesystem: str) -> None:
         """Keep files that are about to be made anew; waits for a removal of them that has begun."""

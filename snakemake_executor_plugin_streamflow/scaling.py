@@ -96,7 +96,7 @@ class Scaling:
                     names = ", ".join(site.location.name for site in gone)
                     engine.log.info(f"{what}: {names} no longer needed: {resize.count} left")
                     async with self._shrinking:
-                        await engine.retire(gone)
+                        await engine.sites.retire(gone)
                         await engine.lifecycle.scale(up, service, resize.count, spare=resize.spare)
                 else:
                     engine.log.info(f"{what}: jobs wait: {resize.count} instead of {len(mine)}")

@@ -17,7 +17,7 @@ from .model import CONTROLLER, Location, Mount
 from .move.here import Here
 from .move.store import Store
 from .move.there import There
-from .remote import preflight
+from .remote import leftovers, preflight
 from .remote.job import JobEnd, JobSpec, parse_end
 from .remote.queue_session import QueueSession
 from .remote.quote import quote, words
@@ -59,9 +59,7 @@ class Site:
                 location.name, jobs, shells.open_shell, log, gone=self._gone, looks=not self._at_hand
             )
         else:
-            self.session = QueueSession(
-                location.name, jobs, shells.open_shell, log, profile=profile, run=connector.run, gone=self._gone
-            )
+            self.session = QueueSession(location.name, jobs, shells.open_shell, log, profile=profile, gone=self._gone)
         self.strikes = 0
         self.checked: set[str] = set()
         """Paths whose replica here was looked at, or made, in this run."""
@@ -187,12 +185,11 @@ class Site:
         alive: Iterable[str] = (),
         deep: bool = False,
     ) -> list[str]:
-        """End the jobs of other runs, and remove what they have left; return which. See `preflight.sweep`."""
-        spare = frozenset(spare)
-        if isinstance(self.session, QueueSession):
-            self.session.spare = spare
-        text = preflight.sweep([self.connector.run, *alive], spare, done, deep=deep and not self.in_place)
-        return (await self.shells.ask(text)).text.split()
+        """End the jobs of other runs, and remove what they have left; return which. See `leftovers.sweep`."""
+        spare, runs = frozenset(spare), [self.connector.run, *alive]
+        text = leftovers.sweep(runs, spare, done, deep=deep and not self.in_place)
+        ended = (await self.shells.ask(text)).text.split()
+        return ended + (await self.session.sweep(runs, spare) if isinstance(self.session, QueueSession) else [])
 
     def directory(self, job: str) -> str:
         """The job directory."""

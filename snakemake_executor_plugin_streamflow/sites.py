@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +30,7 @@ from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
 from .returning import Returning, Spawn
 from .site import Site
-from .sweeping import Sweeping
+from .sweeping import CLOSE_S, Sweeping
 
 _STRIKES = 3
 """Failures in a row after which a location is set aside."""
@@ -40,7 +39,6 @@ _PAUSE_S = 60.0
 _LOOK_S = 30.0
 """Between two looks for locations that are new, or have come back."""
 _ANSWER_S = 30.0
-_CLOSE_S = 4.0
 
 
 class Sites:
@@ -56,6 +54,7 @@ class Sites:
 
     Attributes:
         returned: called when a location can be used (again) without anybody having asked for it.
+        left: called with each location that is used no more; what comes up under its name may be new.
     """
 
     def __init__(
@@ -83,11 +82,12 @@ class Sites:
         self._told: dict[Target, str] = {}
         self._closed = False
         self.returned: Callable[[], None] = lambda: None
+        self.left: Callable[[Site], None] = lambda _: None
         self._returning = Returning(spawn, lambda: self.returned())
         self._sweeping = Sweeping(log)
 
     def __iter__(self) -> Iterator[Site]:
-        return iter(self._sites.values())
+        return iter(list(self._sites.values()))
 
     def __getitem__(self, location: str) -> Site:
         return self._sites[location]
@@ -122,23 +122,6 @@ class Sites:
             f"none of {names} could be brought up:\n{texts}",
             transient=all(getattr(error, "transient", False) for error in errors),
         )
-
-    async def needed(self, target: Target) -> dict[str, str]:
-        """Wait for the services that a target's jobs need; return what tells a job where they are.
-
-        Raises:
-            DeployError, Unreachable: one is not ready.
-        """
-        if not target.needs:
-            return {}
-        connector = await self._lifecycle.up(target.deployment)
-        found = await asyncio.gather(*map(connector.ready, target.needs))
-        env = {}
-        for service, locations in zip(target.needs, found, strict=True):
-            name = f"STREAMFLOW_SERVICE_{re.sub('[^A-Z0-9]', '_', service.upper())}"
-            env[f"{name}_HOST"] = locations[0].reach
-            env[f"{name}_HOSTS"] = ",".join(location.reach for location in locations)
-        return env
 
     async def first(self, holder: str) -> Site:
         """The first site of a deployment, by its name or that of its filesystem; it is brought up.
@@ -180,7 +163,7 @@ class Sites:
             deep: an earlier run has died: look for half-finished transfers.
         """
         self._sweeping.begin(spare, done, alive=alive, deep=deep)
-        for site in self._sites.values():
+        for site in self:
             try:
                 await self._sweeping.opened(site)
             except SiteError as error:
@@ -189,6 +172,10 @@ class Sites:
             deployment = self._companion.deployments.get(name)
             if deployment is not None and not connector_class(deployment.type).ephemeral:
                 self._spawn(self.eager(Target(name)))
+
+    async def give_up(self, job: str, site: Site | None) -> None:
+        """End a job of an earlier run that was spared; see `Sweeping.give_up`."""
+        await self._sweeping.give_up(job, site)
 
     def strike(self, site: Site, error: SiteError) -> bool:
         """Count a failure that was not the job's own; return whether the location takes no more jobs.
@@ -218,10 +205,7 @@ class Sites:
 
     def _lose(self, site: Site) -> None:
         location = site.location
-        del self._sites[location.name]
-        self._placement.remove(location.name)
-        if not site.in_place:
-            self._ledger.drop_filesystem(location.filesystem)
+        self._take_out(site, lost=not site.in_place)
         self._spawn(self._abandon(site))
         if not any(
             (s.location.deployment, s.location.service) == (location.deployment, location.service) for s in self
@@ -239,13 +223,18 @@ class Sites:
     def retire(self, gone: Sequence[Site]) -> Coroutine[Any, Any, None]:
         """Place nothing more at locations, and forget what vanishes with them; what is returned closes them."""
         for site in gone:
-            name, filesystem = site.location.name, site.location.filesystem
-            del self._sites[name]
-            self._aside.discard(name)
-            self._placement.remove(name)
-            if site.connector.ephemeral and not any(other.location.filesystem == filesystem for other in self):
-                self._ledger.drop_filesystem(filesystem)
+            self._take_out(site, lost=site.connector.ephemeral)
         return self._abandon_all(gone)
+
+    def _take_out(self, site: Site, *, lost: bool) -> None:
+        """Use a location no more. `lost`: so are the files that no other location sees."""
+        name, filesystem = site.location.name, site.location.filesystem
+        del self._sites[name]
+        self._aside.discard(name)
+        self._placement.remove(name)
+        self.left(site)
+        if lost and not any(other.location.filesystem == filesystem for other in self):
+            self._ledger.drop_filesystem(filesystem)
 
     async def _abandon_all(self, sites: Sequence[Site]) -> None:
         await asyncio.gather(*map(self._abandon, sites))
@@ -258,7 +247,7 @@ class Sites:
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
-        left = await asyncio.gather(*map(self._close, self._sites.values()))
+        left = await asyncio.gather(*map(self._close, self))
         return [problem for problems in left for problem in problems]
 
     async def eager(self, target: Target) -> None:
@@ -326,11 +315,13 @@ class Sites:
         if deployment.limits != Limits():
             self._placement.limit(deployment.name, deployment.limits)
         for site in sites:
-            self._take(site)
+            await self._take(site)
         self._log.info(f"deployment {deployment.name} is up: {', '.join(site.location.name for site in sites)}")
         return sites
 
-    def _take(self, site: Site) -> None:
+    async def _take(self, site: Site) -> None:
+        with suppress(SiteError):  # since it was opened, somebody may have said what to end there
+            await self._sweeping.opened(site)
         known = self._sites.get(site.location.name)
         if known is None and not self._closed:
             self._sites[site.location.name] = site
@@ -400,7 +391,7 @@ class Sites:
                 await self._abandon(site)  # it was taken down meanwhile
             elif isinstance(site, Site):
                 self._log.info(f"{site.location.name} is up")
-                self._take(site)
+                await self._take(site)
                 self.returned()
 
     async def _answers(self, site: Site) -> bool:
@@ -417,7 +408,7 @@ class Sites:
 
     async def _drop(self, site: Site) -> None:
         with suppress(SiteError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(CLOSE_S):
                 await site.close()
 
     async def _abandon(self, site: Site) -> None:
@@ -425,11 +416,4 @@ class Sites:
             self._log.warning(problem)
 
     async def _close(self, site: Site) -> list[str]:
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                with suppress(SiteError):
-                    await self._sweeping.closing(site)
-                return await site.close()
-        except (SiteError, TimeoutError):
-            where = f"{site.facts.workdir}/.streamflow/jobs"
-            return [f"{site.location.name} did not answer: jobs may still run there; their process ids are in {where}"]
+        return await self._sweeping.close(site, self._placement.running)

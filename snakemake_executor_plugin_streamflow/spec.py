@@ -84,7 +84,7 @@ def updated(site: Site, task: Task) -> list[Output]:
 def restoring(site: Site, task: Task, places: Sequence[str]) -> str:
     """Shell text that gives files that a job was to update their former content."""
     return "\n".join(
-        f"if [ -e {saved} ]; then rm -rf {place} && mv {saved} {place} || exit 1; fi"
+        f"if [ -e {saved} ]; then rm -rf -- {place} && mv -- {saved} {place} || exit 1; fi"
         for saved, place in _saved(site, task, places)
     )
 
@@ -105,7 +105,7 @@ def _watched(site: Site, inputs: Sequence[str]) -> Sequence[str]:
 
 def _backup(site: Site, task: Task, places: Sequence[str]) -> str:
     return "\n".join(
-        f"if [ -e {place} ]; then cp -Rp {place} {saved}.new && mv {saved}.new {saved} || exit 1; fi"
+        f"if [ -e {place} ]; then cp -Rp -- {place} {saved}.new && mv {saved}.new {saved} || exit 1; fi"
         for saved, place in _saved(site, task, places)
     )
 

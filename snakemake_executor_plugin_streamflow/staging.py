@@ -82,7 +82,7 @@ class Staging:
     def account(self, site: Site, task: Task, outputs: Sequence[Output], end: JobEnd) -> None:
         """Tell the ledger what a job that ended well has made."""
         filesystem, now = site.location.filesystem, time.time_ns()
-        for output, found in zip(outputs, end.outputs or (), strict=False):
+        for output, found in zip(outputs, end.outputs or (), strict=True):
             canonical = self._files.canonical(output.path)
             self._files.doubtful.discard(canonical)
             if not task.again:
@@ -310,7 +310,10 @@ class Staging:
     async def _link(self, site: Site, links: Mapping[str, str]) -> None:
         """Make inputs that a bind mount shows appear under their own names."""
         lines = [
-            f"mkdir -p {quote(posixpath.dirname(name) or '.')} && ln -sfn {quote(target)} {quote(name)} || exit 1"
+            f"mkdir -p -- {quote(posixpath.dirname(name) or '.')} || exit 1\n"
+            # In a real directory of that name the link would be made, and the job would read what is there.
+            f"[ -L {quote(name)} ] || [ ! -d {quote(name)} ] || rmdir -- {quote(name)} || exit 1\n"
+            f"ln -sfn -- {quote(target)} {quote(name)} || exit 1"
             for name, target in links.items()
         ]
         done = await site.shells.ask("\n".join(lines))

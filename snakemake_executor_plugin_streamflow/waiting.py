@@ -54,6 +54,7 @@ class Waiting:
             return decision
         except BaseException:
             engine.placement.withdraw(task.id)
+            engine.placement.release(task.id)  # it may have been placed just now
             raise
         finally:
             self._placed.pop(task.id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 from pathlib import Path, PurePosixPath
@@ -9,10 +10,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from snakemake_executor_plugin_streamflow import spec
-from snakemake_executor_plugin_streamflow.driver import Driver, _earlier_attempts
-from snakemake_executor_plugin_streamflow.engine import Engine
-from snakemake_executor_plugin_streamflow.errors import JobTimeout
-from snakemake_executor_plugin_streamflow.jobs import Member, Task
+from snakemake_executor_plugin_streamflow.accounting import Accounting, Tally
+from snakemake_executor_plugin_streamflow.driver import Driver
+from snakemake_executor_plugin_streamflow.earlier import attempts_before
+from snakemake_executor_plugin_streamflow.engine import HERE, Engine
+from snakemake_executor_plugin_streamflow.errors import DataLost, JobFailed, JobTimeout
+from snakemake_executor_plugin_streamflow.files import Files
+from snakemake_executor_plugin_streamflow.jobs import Member, Output, Task
+from snakemake_executor_plugin_streamflow.keeping import Keeping
 from snakemake_executor_plugin_streamflow.model import (
     Binding,
     Companion,
@@ -21,7 +26,10 @@ from snakemake_executor_plugin_streamflow.model import (
     Request,
     Target,
 )
-from snakemake_executor_plugin_streamflow.remote.job import Command
+from snakemake_executor_plugin_streamflow.plan import Ledger
+from snakemake_executor_plugin_streamflow.remake import Remaker
+from snakemake_executor_plugin_streamflow.remote.job import Command, JobEnd
+from snakemake_executor_plugin_streamflow.waiting import UNBOUND, Waiting
 
 
 def test_a_job_that_runs_longer_than_its_runtime_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,18 +55,100 @@ def test_a_job_that_runs_longer_than_its_runtime_has_failed(tmp_path: Path, monk
     run.launch()
     try:
         driver.submit([task("bound"), task("unbound")])
-        rule, error = ends.get(timeout=20)
-        assert rule == "bound"
+        errors = dict(ends.get(timeout=20) for _ in range(2))
+        error = errors["bound"]
         assert isinstance(error, JobTimeout)
         assert "its time limit. Its rule's `runtime` is 1 minutes." in str(error)
         assert error.stderr.startswith("begun\n")
-        assert ends.get(timeout=20) == ("unbound", None), "as with the local executor"
+        assert errors["unbound"] is None, "as with the local executor"
     finally:
         assert run.take_down() == []
         run.stop()
 
 
+def test_a_job_that_something_else_has_ended_leaves_its_log(tmp_path: Path) -> None:
+    """Who ends it, a queue's time limit for one, does not look at its files."""
+    site = Deployment("site", "local", LocalOptions(), workdir=PurePosixPath(tmp_path / "site"))
+    binding = Binding(("a",), (), (Target("site"),))
+    run = Engine(
+        Companion(tmp_path / "streamflow.yml", (binding,), deployments={"site": site}),
+        tmp_path,
+        log=logging.getLogger(),
+    )
+    tally = Tally()
+    keeping = Keeping(run, tally.sent_b, tally.fetched_b, tuple)
+    accounting = Accounting(run, keeping, tally, keep_incomplete=False)
+    member = Member("a", lambda path_of, tmpdir: None, (Output("out"), Output("log", log=True)))
+    task = Task("t", "a", "a", None, Request(1), (), (member,), {})
+
+    async def account() -> None:
+        there = await run.sites.first("site")
+        (tmp_path / "site/log").write_text("why\n")
+        await accounting.account(there, task, binding, JobEnd(137, (), "its time was over"))
+
+    run.launch()
+    try:
+        with pytest.raises(JobFailed, match="its time was over"):
+            run.wait(account(), 20)
+        assert (tmp_path / "log").read_text() == "why\n"
+    finally:
+        run.stop()
+
+
+def test_who_stops_waiting_just_when_it_is_placed_leaves_nothing_reserved(tmp_path: Path) -> None:
+    run = Engine(Companion(tmp_path / "streamflow.yml"), tmp_path, log=logging.getLogger())
+    task = Task("t", "a", "a", None, Request(1), (), (), {})
+
+    async def stop() -> None:
+        await run.sites.open([Target(HERE)])
+        queue = Waiting(run)
+        run.placement.adopt("other", [HERE], Request(1000), 0)
+        waiting = asyncio.ensure_future(queue.place(task, UNBOUND, frozenset()))
+        await asyncio.sleep(0)
+        queue.release("other")
+        assert not run.placement.is_idle(HERE)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert run.placement.is_idle(HERE)
+
+    run.launch()
+    try:
+        run.wait(stop(), 20)
+    finally:
+        run.stop()
+
+
+def test_files_that_were_made_again_stay_as_long_as_somebody_needs_them(tmp_path: Path) -> None:
+    files, removed, needed = Files(tmp_path, Ledger()), list[str](), {"a": 2}
+    files.removed |= {"a", "b"}
+    task = Task("t", "r", "r", None, Request(1), ("./a", "c"), (), {})
+
+    async def run(_: Task) -> None:
+        await asyncio.sleep(60)
+
+    async def remove(path: str) -> None:
+        removed.append(path)
+
+    async def do() -> None:
+        remaker = Remaker(files, lambda _: task, run, remove, lambda path: needed.get(path, 1), logging.getLogger())
+        await remaker.tidy(task)
+        assert removed == []
+        needed["a"] = 1
+        await remaker.tidy(task)
+        assert removed == ["a"]
+        waiting = asyncio.ensure_future(remaker.remake(DataLost("lost", "a")))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        (making,) = remaker.making
+        assert not making.done(), "who stops the run ends it"
+        making.cancel()
+        await asyncio.wait([making])
+
+    asyncio.run(do())
+
+
 def test_an_attempt_knows_those_before_it() -> None:
-    assert _earlier_attempts("run-1-a.3-1") == []
-    assert _earlier_attempts("run-1-a-1.1") == ["run-1-a-1"]
-    assert _earlier_attempts("run-1-a-1.3") == ["run-1-a-1", "run-1-a-1.1", "run-1-a-1.2"]
+    assert attempts_before("run-1-a.3-1") == []
+    assert attempts_before("run-1-a-1.1") == ["run-1-a-1"]
+    assert attempts_before("run-1-a-1.3") == ["run-1-a-1", "run-1-a-1.1", "run-1-a-1.2"]

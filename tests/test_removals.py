@@ -11,6 +11,7 @@ import pytest
 
 from snakemake_executor_plugin_streamflow.config import read_companion
 from snakemake_executor_plugin_streamflow.engine import Engine
+from snakemake_executor_plugin_streamflow.errors import TransferError
 from snakemake_executor_plugin_streamflow.plan import Replica
 
 
@@ -49,6 +50,24 @@ def test_what_is_about_to_be_made_anew_is_spared(tmp_path: Path, engine: Engine)
     engine.wait(remove_and_make())
     engine.wait(engine.removals.settled())
     assert {path.name for path in (tmp_path / "one").glob("[abc]")} == {"a", "c"}
+
+
+def test_a_removal_that_fails_is_not_tried_for_ever(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: str) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(engine.sites, "on", fail)
+    engine.wait(engine.errands.remove("a"))
+    engine.wait(engine.removals.settled(), 5)
+
+
+def test_what_cannot_be_removed_is_told(tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    site = engine.wait(engine.sites.first("one"))
+    with pytest.raises(TransferError, match=r"one: not all could be removed:\n.*/proc/self/stat"):
+        engine.wait(site.shells.remove(["/proc/self/stat", "a"]))
+    assert not (tmp_path / "one" / "a").exists()
 
 
 def test_who_makes_a_file_anew_waits_for_a_removal_that_has_begun(

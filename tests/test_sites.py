@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,17 @@ from snakemake_executor_plugin_streamflow.connect import ssh
 from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
 from snakemake_executor_plugin_streamflow.engine import Engine
 from snakemake_executor_plugin_streamflow.errors import Unreachable
-from snakemake_executor_plugin_streamflow.model import Companion, Deployment, LocalOptions, SshOptions, Target
+from snakemake_executor_plugin_streamflow.model import (
+    Companion,
+    Deployment,
+    FilesystemSpec,
+    LocalOptions,
+    Location,
+    SshOptions,
+    Target,
+)
+from snakemake_executor_plugin_streamflow.plan import Replica
+from snakemake_executor_plugin_streamflow.site import Site
 
 from .executor.running import wait_until
 from .servers.ssh import SshHosts, ssh_hosts  # noqa: F401
@@ -177,7 +188,7 @@ def test_who_needs_a_deployment_that_is_going_waits_and_gets_a_new_one(
     engine = engine_for(tmp_path, Deployment("box", "local", LocalOptions(), workdir=PurePosixPath(tmp_path / "box")))
 
     async def leave() -> None:
-        engine.leave("box")
+        engine.sites.leave("box")
         assert not list(engine.sites)
 
     try:
@@ -186,5 +197,77 @@ def test_who_needs_a_deployment_that_is_going_waits_and_gets_a_new_one(
         engine.wait(engine.sites.open([Target("box")]))
         assert len(list(engine.sites)) == 1
         assert happened == ["up", "going", "gone", "up"]
+    finally:
+        engine.stop()
+
+
+def test_what_is_left_of_a_lost_location_is_what_others_see(tmp_path: Path) -> None:
+    """What was built at it is forgotten: what comes up under its name may be another container."""
+    folder = PurePosixPath(tmp_path / "two")
+    two = Deployment("two", "local", LocalOptions(locations=2), workdir=folder, filesystem=FilesystemSpec("nas"))
+    engine = engine_for(tmp_path, two)
+
+    async def lose(name: str) -> None:
+        site = engine.sites[name]
+        site.session.lost = True
+        assert engine.sites.strike(site, Unreachable("it is gone"))
+
+    try:
+        engine.wait(engine.sites.open([Target("two")]))
+        engine.ledger.put(Replica("a", "nas", "v", 1, 1))
+        built = engine.runtimes._found = {"two/0": asyncio.Future(loop=engine.loop)}
+        engine.wait(lose("two/0"))
+        assert engine.ledger.get("a", "nas") is not None
+        assert not built
+        engine.wait(lose("two/1"))
+        assert engine.ledger.get("a", "nas") is None
+    finally:
+        engine.stop()
+
+
+def test_jobs_of_earlier_runs_are_ended_also_where_a_location_comes_up_just_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, nas = LocalOptions(locations=2), FilesystemSpec("nas")
+    folders = [PurePosixPath(tmp_path / name) for name in ("shared", "own")]
+    deployments = [
+        *(Deployment(name, "local", options, workdir=folders[0], filesystem=nas) for name in ("one", "same")),
+        Deployment("two", "local", options, workdir=folders[1]),
+    ]
+    engine = engine_for(tmp_path, *deployments)
+    swept: list[str] = []
+    searched: list[bool] = []
+    held = asyncio.Event()
+    original = Site.open
+
+    async def sweep(site: Site, *_: object, deep: bool, **__: object) -> list[str]:
+        await asyncio.sleep(0.2)
+        swept.append(site.location.name)
+        searched.append(deep)
+        return []
+
+    async def open_site(connector: LocalConnector, location: Location, **more: Any) -> Site:
+        site = await original(connector, location, **more)
+        if location.name == "two/1":
+            await held.wait()
+        return site
+
+    monkeypatch.setattr(Site, "sweep", sweep)
+    monkeypatch.setattr(Site, "open", open_site)
+
+    async def both() -> None:
+        await engine.sites.open([Target("one")])
+        opening = asyncio.ensure_future(engine.sites.open([Target("two")]))
+        await asyncio.sleep(0.5)
+        telling = asyncio.ensure_future(engine.sites.take_over((), {}, alive=(), deep=True))
+        await asyncio.sleep(0.1)
+        held.set()
+        await asyncio.gather(opening, telling)
+        await engine.sites.open([Target("same")])
+
+    try:
+        engine.wait(both())
+        assert sorted(swept) == ["one/0", "one/1", "same/0", "same/1", "two/0", "two/1"]
+        assert sum(searched) == 4, "in a folder that a location shares, transfers are on their way by now"
     finally:
         engine.stop()

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+import pytest
 
 from snakemake_executor_plugin_streamflow.config import read_companion
 from snakemake_executor_plugin_streamflow.engine import Engine
+from snakemake_executor_plugin_streamflow.errors import TransferError
 from snakemake_executor_plugin_streamflow.jobs import Output
-from snakemake_executor_plugin_streamflow.model import CONTROLLER
+from snakemake_executor_plugin_streamflow.model import CONTROLLER, Companion, Deployment, LocalOptions
+
+
+def test_no_link_is_made_in_a_directory_that_has_its_name(tmp_path: Path) -> None:
+    one = Deployment("one", "local", LocalOptions(), workdir=PurePosixPath(tmp_path / "one"))
+    engine = Engine(Companion(tmp_path / "f", deployments={"one": one}), tmp_path, log=logging.getLogger(__name__))
+    engine.launch()
+    try:
+        site = engine.wait(engine.sites.first("one"))
+        (tmp_path / "one/full").mkdir()
+        (tmp_path / "one/full/old").touch()
+        (tmp_path / "one/empty").mkdir()
+        with pytest.raises(TransferError, match="cannot link inputs"):
+            engine.wait(engine.staging._link(site, {"full": "/proc"}))
+        for _ in range(2):
+            engine.wait(engine.staging._link(site, {"empty": "/proc"}))
+        assert (tmp_path / "one/empty").readlink() == Path("/proc")
+    finally:
+        engine.stop()
 
 
 def test_a_directory_that_waits_for_a_writer_comes_once(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from ..errors import SiteError
 from ..model import Location
 from .forwards import ForwardsSockets
 
@@ -31,7 +32,7 @@ class Tunnel:
             try:  # asked each time: a forwarded socket that is gone is forwarded anew
                 path: Path = await connector.forward_socket(location, target)
                 far_reader, far_writer = await asyncio.open_unix_connection(path)
-            except Exception:  # who waits at the other end sees the connection end, and says so
+            except (SiteError, OSError):  # who waits at the other end sees the connection end, and says so
                 writer.close()
                 return
             await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from ..errors import DeployError, SiteError
-from ..model import Companion, Deployment
+from ..model import Companion, Deployment, Target
 from .base import Connector, Inner, Log
 from .registry import connector_class
 
@@ -53,6 +54,23 @@ class Lifecycle:
         if task is None or task.done():
             task = self._up[name] = asyncio.create_task(self._redeploy(name))
         return await asyncio.shield(task)
+
+    async def needed(self, target: Target) -> dict[str, str]:
+        """Wait for the services that a target's jobs need; return what tells a job where they are.
+
+        Raises:
+            DeployError, Unreachable: one is not ready.
+        """
+        if not target.needs:
+            return {}
+        connector = await self.up(target.deployment)
+        found = await asyncio.gather(*map(connector.ready, target.needs))
+        env = {}
+        for service, locations in zip(target.needs, found, strict=True):
+            name = f"STREAMFLOW_SERVICE_{re.sub('[^A-Z0-9]', '_', service.upper())}"
+            env[f"{name}_HOST"] = locations[0].reach
+            env[f"{name}_HOSTS"] = ",".join(location.reach for location in locations)
+        return env
 
     def connectors(self) -> dict[str, Connector]:
         """Those that are up, by the name of the deployment."""

@@ -82,7 +82,11 @@ class Wants:
 
     @classmethod
     def of(cls, resources: Mapping[str, int | str], system: str) -> Wants:
-        """Read a rule's resources. A name may be prefixed with the queue system's: `slurm_partition`."""
+        """Read a rule's resources. A name may be prefixed with the queue system's: `slurm_partition`.
+
+        Raises:
+            ValueError: one that is to be a number is none.
+        """
         values: dict[str, Any] = {}
         for name, known_as in _RESOURCES.items():
             for key in (one for plain in known_as for one in (f"{system}_{plain}", plain)):
@@ -91,8 +95,12 @@ class Wants:
                     break
         for known in fields(cls):
             if known.name in values:
-                number = known.name == "threads" or known.default is None
-                values[known.name] = int(values[known.name]) if number else str(values[known.name])
+                value, number = values[known.name], known.name == "threads" or known.default is None
+                try:
+                    values[known.name] = int(value) if number else str(value)
+                except ValueError:
+                    asked = " or ".join(_RESOURCES[known.name])
+                    raise ValueError(f"the resource {asked} is no number for a {system} queue: {value!r}") from None
         values["threads"] = max(1, values.get("threads", 1))  # below 1: the slurm executor plugin's way to ask for none
         return cls(**values)
 

@@ -170,7 +170,9 @@ def _by_cluster(text: str, ids: Sequence[str], between: str = ",", *, told: bool
         named = f" --clusters={cluster}" if cluster else ""
         heading = f"echo {shlex.quote(f'CLUSTER: {cluster}')} && " if told and any(groups) else ""
         commands.append(heading + text.format(cluster=named, ids=between.join(jobs)))
-    return " && ".join(commands)
+    if len(commands) == 1:
+        return commands[0]
+    return "r=0; " + "".join(f"{{ {one}; }} || r=$?; " for one in commands) + "(exit $r)"
 
 
 class SlurmConnector(QueueConnector):

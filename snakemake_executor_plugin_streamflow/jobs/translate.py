@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any, cast
 
 from ..model import Request, is_address
@@ -105,14 +106,13 @@ class Translator:
         self._sources = sources
         self._floating, self._leave = floating, leave
         self._exists = exists
-        self._number = 0
+        self._numbers = count(1)  # Snakemake's thread and the engine's take some
 
     def task(self, job: Any, *, bound: bool) -> Task:
         """Return the task of a job or group job that has been prepared. `bound`: a binding says where it may run."""
-        self._number += 1
         group, jobs = job.is_group(), ordered(job)
         rule = job.groupid if group else job.rule.name
-        ident = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self._run}-{self._number}-{rule}-{job.attempt}")
+        ident = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self._run}-{next(self._numbers)}-{rule}-{job.attempt}")
         nested = any(why_not_direct(j) for j in jobs) or (group and any(map(_is_open, jobs)))
         made = {str(f) for j in jobs for f in j.output}
         inputs = dict.fromkeys(self._name(f) for j in jobs for f in j.input if str(f) not in made)
@@ -215,7 +215,7 @@ def _output(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> Output:
 
 def _passes(job: Any, f: Any, needed: Callable[[Any, Any], bool]) -> bool:
     """Whether a file is temporary, and of no use outside of its group."""
-    return _flagged(f, "temp") and not needed(job, f) and not job.dag.workflow.storage_settings.notemp
+    return _flagged(f, "temp") and not needed(job, f)
 
 
 def _delivery(job: Any, f: Any) -> Callable[[], None] | None:
@@ -250,6 +250,7 @@ def _needed_outside(jobs: Iterable[Any]) -> Callable[[Any, Any], bool]:
         dag = job.dag
         return (
             not _flagged(f, "temp")
+            or dag.workflow.storage_settings.notemp
             or f in dag.targetfiles
             or any(
                 f in files

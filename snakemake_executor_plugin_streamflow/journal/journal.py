@@ -197,6 +197,7 @@ class Journal:
         """
         now = time.time()
         detail = detail.encode("utf-8", "backslashreplace").decode()
+        directory = directory.encode("utf-8", "backslashreplace").decode() if directory else directory
         self._gathered.append((_CHANGE_TASK, (state, now, detail, location, directory, id)))
         self._gathered.append((_STATE, (id, state, now)))
 

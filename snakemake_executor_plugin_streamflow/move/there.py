@@ -24,6 +24,7 @@ from .store import Contents, Pieces, Store
 from .text import SMALL_B, found_digests, reading, sums, writing
 
 _FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
+_GONE = 77
 _DIGEST = re.compile(rb"^[0-9a-f]{40}\n", re.MULTILINE)
 
 
@@ -151,8 +152,13 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         return None
 
     async def remove(self, paths: Sequence[str]) -> None:
+        said = b""
         for start in range(0, len(paths), 500):
-            await self.ask(f"rm -rf -- {words(self.path(path) for path in paths[start : start + 500])}")
+            some = words(self.path(path) for path in paths[start : start + 500])
+            done = await self.ask(f"rm -rf -- {some}")
+            said += done.output if done.code else b""
+        if said:
+            raise TransferError(f"{self.name}: not all could be removed:\n{quote_tail(said)}")
 
     async def discard(self, path: str, *, twice: bool = True) -> None:
         """Remove what is left of a transfer, as far as the location answers.
@@ -243,7 +249,10 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             )
         when = f"touch -d @{entry.mtime_ns // 10**9} {quote(name)} || exit 1"
         text = placing(stage, [item], self.path)
-        return await self.ask(f"cd {quote(stage)} && chmod {entry.mode:o} {quote(name)} && {when}\n{text}")
+        inside = f"cd {quote(stage)} || exit {_GONE}\nchmod {entry.mode:o} {quote(name)} && {when}\n{text}"
+        if (done := await self.ask(inside)).code == _GONE:  # asked again: the answer was lost, or somebody removed it
+            raise TransferError(f"{self.name}: {item.target} may be there, or not", transient=True)
+        return done
 
     async def _pour(self, script: str, parts: AsyncIterator[bytes]) -> Completed:
         async with self._pours, await self.open_shell() as channel:
@@ -288,23 +297,24 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
 
     async def _stat(self, paths: Sequence[str]) -> Sequence[Found]:
         done = await self.ask(
-            """for f; do if [ -d "$f" ]; then printf d; elif [ -f "$f" ]; then printf f; elif [ -e "$f" ]; then printf o
+            """exec 2>/dev/null
+for f; do if [ -d "$f" ]; then printf d; elif [ -f "$f" ]; then printf f; elif [ -e "$f" ]; then printf o
 else printf m; continue; fi; n=$((n+1)); done; echo
 for f; do shift; [ -e "$f" ] && set -- "$@" "$f"; done; [ $# = 0 ] || stat -L -c '%s %Y %a' -- "$@" """,
             *(self.path(path) for path in paths),
         )
         flags, *lines = done.text.split("\n")
-        rest = iter(line for line in lines if line)
+        rest = iter(lines := [line for line in lines if line])
+        if len(flags) != len(paths) or len(lines) != len(flags.replace("m", "")):  # one has vanished meanwhile
+            raise TransferError(f"{self.name}: cannot look at files:\n{quote_tail(done.output)}", transient=True)
         found = []
-        for path, flag in zip(paths, flags, strict=False):
+        for path, flag in zip(paths, flags, strict=True):
             if flag == "m":
                 found.append(Found(path, "missing"))
                 continue
-            size, when, mode = next(rest, "0 0 644").split()
+            size, when, mode = next(rest).split()
             kind = {"f": "file", "d": "directory"}.get(flag, "other")
             found.append(Found(path, kind, int(size), int(when) * 10**9, int(mode, 8)))
-        if len(found) != len(paths):
-            raise TransferError(f"{self.name}: cannot look at files:\n{quote_tail(done.output)}", transient=True)
         return found
 
     def _parse_list(self, source: str, target: str, output: bytes) -> Item:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -180,6 +180,11 @@ class Placement:
     def queued(self) -> int:
         """How many tasks have no location yet."""
         return len(self._queued)
+
+    @property
+    def running(self) -> Collection[str]:
+        """The tasks that have an allocation."""
+        return tuple(self._running)
 
     @property
     def loads(self) -> Mapping[str, float]:

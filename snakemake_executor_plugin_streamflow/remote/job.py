@@ -124,6 +124,20 @@ sf_look() { for f; do shift
 A job may have removed its directory: `eval` whose redirection fails would end the shell.
 """
 
+TREE = r"""
+sf_end_tree() { kill -TERM "-$2" 2>/dev/null; n=0
+  while kill -0 "-$2" 2>/dev/null && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
+  kill -KILL "-$2" 2>/dev/null
+  for e in $(grep -la "STREAMFLOW_JOB=$1" /proc/[0-9]*/environ 2>/dev/null); do
+    q=${e#/proc/}; q=${q%/environ}
+    [ "$q" = $$ ] || grep -qa "STREAMFLOW_JOB=$1[A-Za-z0-9_.-]" "$e" || kill -KILL "$q" 2>/dev/null; done; }
+"""
+"""A shell function. `sf_end_tree JOB PID` ends a job's process group, and then what has left it.
+
+`kill -TERM -PGID` without `--`: dash and busybox take nothing else. `grep -a` finds what a job left in sessions of its
+own; the wrapper itself, in the group, is dead by then. A name that goes on is another job's: that of a new attempt.
+"""
+
 
 def render(spec: JobSpec) -> str:
     """Return the text of `script`. It is run by `sh` in a session of its own, and leaves the job's code in `code`."""
@@ -133,9 +147,9 @@ def render(spec: JobSpec) -> str:
         'echo $$ >"$d/pid"',
         "run() {",
     ]
-    lines += [f"[ -d {p} ] || mkdir -p {p} || return 125" for p in map(quote, spec.parents)]
+    lines += [f"[ -d {p} ] || mkdir -p -- {p} || return 125" for p in map(quote, spec.parents)]
     lines += [
-        f"if [ -e {p} ] || [ -L {p} ]; then rm -rf {p} || return 125; fi"
+        f"if [ -e {p} ] || [ -L {p} ]; then rm -rf -- {p} || return 125; fi"
         for p in map(quote, (o for o in spec.outputs if o not in spec.keep and o not in (spec.stdout, spec.stderr)))
     ]
     for number, command in enumerate(spec.commands):

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .job import TREE
 from .quote import quote, words
 
 BESIDE = ".sf-" + 12 * "[0-9a-f]" + "*"
@@ -86,17 +87,39 @@ def parse(output: str) -> Leftovers:
 
 def end(jobs: Iterable[str]) -> str:
     """Return shell text that ends jobs which run at the location, and returns when their processes are gone."""
-    return f"""{_RUNS}
+    return f"""{_RUNS}{TREE}
 cd .streamflow/jobs || exit 1
-for d in {words(jobs)}; do
+for d in {words(jobs)}; do runs "$d" && sf_end_tree "$d" "$p"; done 2>/dev/null; true"""
+
+
+def sweep(runs: Iterable[str], spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> str:
+    """Return shell text that ends jobs of all but some runs in the present job folder, and prints the name of each.
+
+    A process is touched only when its environment says that it belongs to that job directory: process ids are used
+    again, and hosts may share the folder. Directories of jobs that ended a week ago are removed, and half-finished
+    transfers in which nothing has changed for a day: the connection broke, and nobody could remove them.
+
+    Args:
+        runs: their jobs go on.
+        spare: jobs that go on.
+        done: jobs whose directories are removed: all is known of them.
+        deep: remove half-finished transfers, too; nothing may be on its way.
+    """
+    partial = f"rm -rf ../in/*\n(cd ../.. && find . -name '{BESIDE}' -prune -exec rm -rf {{}} +)\n" if deep else ""
+    return f"""{_RUNS}{TREE}
+cd .streamflow/jobs 2>/dev/null || exit 0
+{partial}rm -rf {words(["./-", *(f"./{job}" for job in done)])}
+for t in ../in/*; do [ "$(find "$t" -mtime -1 2>/dev/null | head -n 1)" ] || rm -rf "$t"; done
+for d in *; do
+  case $d in {"|".join([*(f"{quote(run)}-*" for run in runs), *map(quote, spare)])}) continue;; esac
+  if [ -s "$d/exit" ]; then find "$d" -prune -type d -mtime +7 -exec rm -rf {{}} +; continue; fi
   runs "$d" || continue
-  kill -TERM "-$p"; n=0
-  while kill -0 "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
-  kill -KILL "-$p"
-  for e in $(grep -la "STREAMFLOW_JOB=$d" /proc/[0-9]*/environ); do
-    grep -qa "STREAMFLOW_JOB=$d[A-Za-z0-9_.-]" "$e" && continue
-    q=${{e#/proc/}}; kill -KILL "${{q%/environ}}"; done
-done 2>/dev/null; true"""
+  printf '%s\n' "$d"
+  sf_end_tree "$d" "$p"
+  rm -rf "$d"
+done 2>/dev/null
+true
+"""
 
 
 def remove(jobs: Iterable[str], staged: Iterable[str], beside: Iterable[str]) -> str:

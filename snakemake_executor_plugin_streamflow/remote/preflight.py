@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..errors import DeployError
-from .leftovers import BESIDE
-from .quote import quote, words
+from .quote import quote
 
 REQUIRED = (
     *("cat", "find", "grep", "head", "mkdir", "mktemp", "mv", "readlink", "rm", "sed", "setsid", "sha1sum", "sleep"),
@@ -73,41 +71,6 @@ command -v bash >/dev/null 2>&1 && echo bash 1
 _OWN = """(umask 077; mkdir -p "$w/.streamflow") 2>/dev/null; o="$w/.streamflow/owner"
 [ -s "$o" ] || (set -C; echo "$1" >"$o") 2>/dev/null
 [ ! -s "$o" ] || [ "$(cat "$o")" = "$1" ] || w="$w/.streamflow/work/$1"
-"""
-
-
-def sweep(runs: Iterable[str], spare: Iterable[str] = (), done: Iterable[str] = (), *, deep: bool = False) -> str:
-    """Return shell text that ends jobs of all but some runs in the present job folder, and prints the name of each.
-
-    A process is touched only when its environment says that it belongs to that job directory: process ids are used
-    again, and hosts may share the folder. Directories of jobs that ended a week ago are removed, and half-finished
-    transfers in which nothing has changed for a day: the connection broke, and nobody could remove them.
-
-    Args:
-        runs: their jobs go on.
-        spare: jobs that go on.
-        done: jobs whose directories are removed: all is known of them.
-        deep: remove half-finished transfers, too; nothing may be on its way.
-    """
-    partial = f"rm -rf ../in/*\n(cd ../.. && find . -name '{BESIDE}' -prune -exec rm -rf {{}} +)\n" if deep else ""
-    return f"""
-cd .streamflow/jobs 2>/dev/null || exit 0
-{partial}rm -rf {words(["./-", *(f"./{job}" for job in done)])}
-for t in ../in/*; do [ "$(find "$t" -mtime -1 2>/dev/null | head -n 1)" ] || rm -rf "$t"; done
-for d in *; do
-  case $d in {"|".join([*(f"{quote(run)}-*" for run in runs), *map(quote, spare)])}) continue;; esac
-  if [ -s "$d/exit" ]; then find "$d" -prune -type d -mtime +7 -exec rm -rf {{}} +; continue; fi
-  [ -s "$d/pid" ] && read -r p <"$d/pid" && grep -qa "STREAMFLOW_JOB=$d" "/proc/$p/environ" 2>/dev/null || continue
-  printf '%s\n' "$d"
-  kill -TERM "-$p"; n=0
-  while kill -0 "-$p" && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
-  kill -KILL "-$p"
-  for e in $(grep -la "STREAMFLOW_JOB=$d" /proc/[0-9]*/environ); do
-    grep -qa "STREAMFLOW_JOB=$d[A-Za-z0-9_.-]" "$e" && continue
-    q=${{e#/proc/}}; kill -KILL "${{q%/environ}}"; done
-  rm -rf "$d"
-done 2>/dev/null
-true
 """
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from ..connect.base import Channel
 from ..connect.queue import Profile, Seen, State
-from ..errors import JobLost, SiteError, SubmitError, TransferError, Unreachable, quote_tail
+from ..errors import CapacityError, JobLost, SiteError, SubmitError, TransferError, Unreachable, quote_tail
 from .job import JobEnd, JobSpec, parse_end
 from .lane import Lane
 from .queue_cancel import Cancels
-from .queue_text import Answer, answers, look, submit_round, sweep
+from .queue_text import Answer, answers, look, submit_call, submit_round, sweep
 from .queue_watch import Tracked
 from .quote import words
 from .shell import Completed
@@ -40,12 +40,14 @@ class Out:
     """A job that was given to us and has not ended.
 
     Attributes:
+        call: what submits it.
         tracked: set once it is, or may be, in the queue.
         flying: its submission is under way.
         refused_at: when the queue first refused it for a reason that may pass.
     """
 
     spec: JobSpec
+    call: str
     done: asyncio.Future[JobEnd]
     tracked: Tracked | None = None
     flying: bool = False
@@ -58,7 +60,6 @@ class QueueSession:
     Jobs stay tracked while the login host or the queue's commands do not answer, up to `give_up_s`.
 
     Args:
-        run: identity of this run; jobs of others that this deployment left in the same folder are cancelled.
         open_shell: gives a fresh channel to a fresh `sh` at the inner location.
         gone: tells whether the location is gone for good.
     """
@@ -71,14 +72,13 @@ class QueueSession:
         log: Callable[[str], None],
         *,
         profile: Profile,
-        run: str,
         gone: Callable[[], Awaitable[bool]],
         give_up_s: float = 600,
     ) -> None:
         self.location = location
         self.lost = False
         self.status_calls = 0
-        self._jobs, self._profile, self._run = jobs_directory, profile, run
+        self._jobs, self._profile = jobs_directory, profile
         self._mailbox = f"{jobs_directory}/.ended-{secrets.token_hex(4)}"
         self._log, self._gone, self._give_up_s = log, gone, give_up_s
         self._lanes = [Lane(location, open_shell) for _ in range(4)]
@@ -88,19 +88,18 @@ class QueueSession:
         self._submit_now, self._look_now, self._ask_now = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._closing = asyncio.Event()
         self._look_at_all = False
-        self.spare: frozenset[str] = frozenset()
-        """Jobs of earlier runs that are left in the queue: somebody will go on with them by `run`."""
 
     async def serve(self) -> None:
         """Submit, watch and cancel until `close`. Started by the owner, in its task group."""
         try:
             async with asyncio.TaskGroup() as group:
-                work = (self._sweep(), self._submit(), self._watch(), self._ask(), self._cancels.serve())
+                work = (self._submit(), self._watch(), self._ask(), self._cancels.serve())
                 tasks = [group.create_task(one) for one in work]
                 await self._closing.wait()
                 for task in tasks:
                     task.cancel()
-        except Exception as error:  # a bug here must not leave jobs waiting for ever
+        except Exception as error:  # a bug here must leave no job waiting for ever, nor those that come later
+            self._closing.set()
             self._give_up(Unreachable(f"{self.location}: {type(error).__name__}: {error}"))
             raise
 
@@ -108,13 +107,18 @@ class QueueSession:
         """Run a job through the queue and return its end. Cancelling the caller cancels it in the queue.
 
         Raises:
+            CapacityError: what its rule asks for is nothing that a queue has.
             SubmitError: the queue did not take it; it did not run.
             JobInterrupted: the queue took its place away.
             JobLost, TransferError, Unreachable: as `Session.run`.
         """
         if self._closing.is_set():
             raise Unreachable(f"{self.location}: it was set aside")
-        out = self._out[spec.id] = Out(spec, asyncio.get_running_loop().create_future())
+        try:
+            call = submit_call(spec, self._profile, self._jobs, self._mailbox)
+        except ValueError as error:
+            raise CapacityError(f"{self.location}: job {spec.id} cannot be submitted: {error}") from error
+        out = self._out[spec.id] = Out(spec, call, asyncio.get_running_loop().create_future())
         self._submit_now.set()
         try:
             return await out.done
@@ -128,12 +132,31 @@ class QueueSession:
         """End a job, in the queue or on its way there; `run` then returns its code."""
         out = self._out.get(job)
         if out is not None and (out.flying or out.tracked is not None):
-            self._cancels.add(job, out.tracked.id if out.tracked else None)
+            self._cancels.add(job, (out.tracked.id or None) if out.tracked else None)
 
     def forget(self, job: str) -> None:
         """Remove a job directory that has been accounted for."""
         self._forgotten.append(job)
         self._look_now.set()
+
+    async def sweep(self, runs: Sequence[str], spare: Collection[str]) -> list[str]:
+        """Cancel jobs that other runs of this deployment left in the queue, and return which.
+
+        Args:
+            runs: their jobs go on.
+            spare: jobs that go on.
+
+        Raises:
+            Unreachable: the location does not answer.
+        """
+        text = sweep(self._jobs, runs, self._profile.deployment)
+        ended = []
+        for answer in answers((await self._lanes[3].ask(text, ANSWER_S)).text):
+            with contextlib.suppress(ValueError):
+                if answer.job not in spare:
+                    self._cancels.add(answer.job, self._profile.queue.submitted("\n".join(answer.lines[1:])))
+                    ended.append(answer.job)
+        return ended
 
     async def close(self, grace_s: float = 3.0) -> dict[str, str]:
         """Wait until the queue has taken all cancellations.
@@ -165,7 +188,7 @@ class QueueSession:
             while waiting := list(islice(filter(_unsent, self._out.values()), ROUND)):
                 for out in waiting:
                     out.flying = True
-                text = submit_round([out.spec for out in waiting], self._profile, self._jobs, self._mailbox)
+                text = submit_round([out.call for out in waiting], self._profile, self._jobs, self._mailbox)
                 done = await self._insist(self._lanes[0], text, ANSWER_S + SUBMIT_S * len(waiting))
                 for out in waiting:
                     out.flying = False
@@ -347,17 +370,6 @@ class QueueSession:
         return False
 
     # All of it
-
-    async def _sweep(self) -> None:
-        """Cancel what earlier runs of this deployment left in the queue."""
-        queue = self._profile.queue
-        done = await self._insist(self._lanes[3], sweep(self._jobs, self._run, self._profile.deployment), ANSWER_S)
-        for answer in answers(done.text if done else ""):
-            if answer.job in self.spare:
-                continue
-            with contextlib.suppress(ValueError):
-                self._log(f"{self.location}: cancelling job {answer.job}, which an earlier run had left in the queue")
-                self._cancels.add(answer.job, queue.submitted("\n".join(answer.lines[1:])))
 
     async def _insist(self, lane: Lane, text: str, timeout_s: float) -> Completed | None:
         """Ask until there is an answer; None: given up."""

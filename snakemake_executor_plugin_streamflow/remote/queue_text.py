@@ -107,34 +107,40 @@ def submission(spec: JobSpec, profile: Profile, directory: str) -> Submission:
     return Submission(spec.id, f"{directory}/batch", output, str(spec.workdir), wants, profile.service)
 
 
-def submit_round(specs: Iterable[JobSpec], profile: Profile, jobs: str, mailbox: str) -> str:
+def submit_round(calls: Iterable[str], profile: Profile, jobs: str, mailbox: str) -> str:
     """Return shell text that writes and submits jobs; one answer for each. Sent again, it submits nothing twice."""
-    queue = profile.queue
-    lines = [
+    start = (
         _SUBMIT.replace("{jobs}", quote(jobs))
         .replace("{mailbox}", quote(mailbox))
         .replace("{deployment}", quote(profile.deployment))
-        .replace("{prelude}", queue.prelude)
-    ]
-    for spec in specs:
-        directory = f"{jobs}/{spec.id}"
-        job = submission(spec, profile, directory)
-        limited = queue.own_session and spec.limit_s is not None
-        start = _START.format(
-            directory=quote(directory),
-            own_id=queue.own_id,
-            id=quote(spec.id),
-            guard=_LIMIT.format(functions=FUNCTIONS, id=quote(spec.id), limit_s=spec.limit_s) if limited else "",
-            setsid="setsid " if queue.own_session else "",
-            late=(_OVER if limited else "") + (_LATE if queue.own_session else ""),
-            mailbox=quote(mailbox),
-            finish=FINISH,
-            look=quote(look_text(spec)),
-            hosts=_hosts(queue.hosts, directory, job.wants) if job.wants.nodes and job.wants.nodes > 1 else ":",
-        )
-        parts = (render(spec), start, batch(profile, directory, spec), exports(spec.env), queue.submit(job))
-        lines.append(f"sf_put {quote(spec.id)} {words(parts)}")
-    return "\n".join(lines)
+        .replace("{prelude}", profile.queue.prelude)
+    )
+    return "\n".join([start, *calls])
+
+
+def submit_call(spec: JobSpec, profile: Profile, jobs: str, mailbox: str) -> str:
+    """Return the part of such a text that is about one job.
+
+    Raises:
+        ValueError: what the rule asks for, or its command, is nothing that can be submitted.
+    """
+    queue, directory = profile.queue, f"{jobs}/{spec.id}"
+    job = submission(spec, profile, directory)
+    limited = queue.own_session and spec.limit_s is not None
+    start = _START.format(
+        directory=quote(directory),
+        own_id=queue.own_id,
+        id=quote(spec.id),
+        guard=_LIMIT.format(functions=FUNCTIONS, id=quote(spec.id), limit_s=spec.limit_s) if limited else "",
+        setsid="setsid " if queue.own_session else "",
+        late=(_OVER if limited else "") + (_LATE if queue.own_session else ""),
+        mailbox=quote(mailbox),
+        finish=FINISH,
+        look=quote(look_text(spec)),
+        hosts=_hosts(queue.hosts, directory, job.wants) if job.wants.nodes and job.wants.nodes > 1 else ":",
+    )
+    parts = (render(spec), start, batch(profile, directory, spec), exports(spec.env), queue.submit(job))
+    return f"sf_put {quote(spec.id)} {words(parts)}"
 
 
 def batch(profile: Profile, directory: str, spec: JobSpec) -> str:
@@ -159,12 +165,12 @@ def look(mailbox: str, doubtful: Sequence[str] = (), forgotten: Sequence[str] = 
     return _LOOK.replace("{mailbox}", quote(mailbox)) + asked + gone + "true\n"
 
 
-def sweep(jobs: str, run: str, deployment: str) -> str:
-    """Return shell text that answers for jobs that earlier runs left in the queue."""
+def sweep(jobs: str, runs: Iterable[str], deployment: str) -> str:
+    """Return shell text that answers for jobs that all but some runs left in the queue."""
     return f"""cd {quote(jobs)} 2>/dev/null || exit 0
 for i in *; do
-  case $i in {quote(run)}-*) continue;; esac
-  if [ -s "$i/queue" ] && [ ! -s "$i/exit" ] && [ ! -e "$i/swept" ] && read -r n <"$i/queue" \\
+  case $i in {"|".join(f"{quote(run)}-*" for run in runs)}) continue;; esac
+  if [ -s "$i/queue" ] && [ ! -s "$i/exit" ] && read -r n <"$i/queue" \\
     && [ "$n" = {quote(deployment)} ]; then
     printf '=O %s\\n' "$i"; cat "$i/queue"; echo =; fi
 done; true

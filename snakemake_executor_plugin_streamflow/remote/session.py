@@ -20,11 +20,12 @@ from dataclasses import dataclass
 
 from ..connect.base import Channel
 from ..errors import JobLost, SiteError, TransferError, Unreachable
-from .job import FINISH, JobEnd, JobSpec, look_text, parse_end, render
+from .job import FINISH, TREE, JobEnd, JobSpec, look_text, parse_end, render
 from .quote import decode, encode, exports, quote, words
 
 FUNCTIONS = (
     FINISH
+    + TREE
     + r"""
 sf_event() { [ ${#2} -lt 3000 ] || set -- "$1" "${2%% *} @"
   printf 'E %s %s\n' "$1" "$2" >&3; }
@@ -66,22 +67,15 @@ sf_stop() { [ "$2" = ok ] || return 0
   { sf_tree "$1" >/dev/null 2>&1; if [ -d "$j/$1" ]; then sf_watch "$1" :; else echo "A $1"; fi; } </dev/null & }
 sf_tree() { n=0; until [ -s "$j/$1/pid" ] || [ ! -d "$j/$1" ] || [ $n -ge 20 ]; do sleep 0.1; n=$((n+1)); done
   ! sf_done "$1" && read -r p 2>/dev/null <"$j/$1/pid" || return 0
-  kill -TERM "-$p" 2>/dev/null; n=0
-  while kill -0 "-$p" 2>/dev/null && [ $n -lt 20 ]; do sleep 0.1; n=$((n+1)); done
-  kill -KILL "-$p" 2>/dev/null
-  for e in $(grep -la "STREAMFLOW_JOB=$1" /proc/[0-9]*/environ 2>/dev/null); do
-    q=${e#/proc/}; q=${q%%/environ}
-    [ "$q" = $$ ] || grep -qa "STREAMFLOW_JOB=$1[A-Za-z0-9_.-]" "$e" || kill -KILL "$q" 2>/dev/null; done; }
+  sf_end_tree "$1" "$p"; }
 sf_rm() { for l; do :; done; [ "$l" = ok ] || return 0; (cd "$j" && rm -rf "$@"); }
 """
 )
 # A job's wrapper (`script`, see `job.render`) leads the job's process group. The guard is outside of it, so that a job
 # may kill its parent and its group. It waits for a while until the group is empty (a process that the shell left behind
 # may still write a log), looks at the outputs and writes `exit`. Should the guard die with its session, `sf_watch` does
-# that from what the wrapper left in `code`. `kill -TERM -PGID` without `--`: dash and busybox take nothing else.
+# that from what the wrapper left in `code`.
 # Who makes `begun` may begin, or take a job back that a lost session had no time to begin.
-# `grep -a` finds what a job left in sessions of its own; the wrapper itself, in the group, is dead by then. A name that
-# goes on is another job's: that of a new attempt.
 
 _PRELUDE = r"""
 cd /; unset SSH_CLIENT SSH2_CLIENT; j=%s
@@ -155,12 +149,21 @@ class Session:
 
     async def serve(self) -> None:
         """Keep a connection up while there are jobs; runs until `close`. Started by the owner, in its task group."""
+        try:
+            await self._keep_up()
+        except Exception as error:  # a bug here must leave no job waiting for ever, nor those that come later
+            self._closed = True
+            self._give_up(Unreachable(f"{self.location}: {type(error).__name__}: {error}"))
+            raise
+
+    async def _keep_up(self) -> None:
         delay, down_since = 0.2, None
         loop = asyncio.get_running_loop()
         while not self._closed:
             if not self._queue and not self._running and (self.lost or not self._ending):
                 self._wake.clear()
                 await self._wake.wait()
+                delay, down_since = 0.2, None  # nobody has tried meanwhile
                 continue
             try:
                 await self._connect_and_serve()
@@ -183,9 +186,6 @@ class Session:
                 )
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30)
-            except Exception as error:  # a bug here must not leave jobs waiting for ever
-                self._give_up(Unreachable(f"{self.location}: {type(error).__name__}: {error}"))
-                raise
 
     async def run(self, spec: JobSpec) -> JobEnd:
         """Run a job and return its end. Cancelling the caller kills the job's process tree at the location.

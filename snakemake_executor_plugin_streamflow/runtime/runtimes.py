@@ -116,14 +116,12 @@ class Runtimes:
         names = {location for location, found in self._found.items() if found.done()}
         await asyncio.gather(*(self._cool(site) for site in sites if site.location.name in names))
 
-    def forget(self, sites: Iterable[Site]) -> None:
-        """Forget locations that are given up: what comes up under their names may be new."""
-        gone = list(sites)
-        for site in gone:
-            self._found.pop(site.location.name, None)
-        filesystems = {site.location.filesystem for site in gone}
-        self._ready = {key: task for key, task in self._ready.items() if key[0] not in filesystems}
-        self._brought = {key: task for key, task in self._brought.items() if key[0] not in filesystems}
+    def forget(self, site: Site) -> None:
+        """Forget a location that is given up: what comes up under its name may be new."""
+        filesystem = site.location.filesystem
+        self._found.pop(site.location.name, None)
+        self._ready = {key: task for key, task in self._ready.items() if key[0] != filesystem}
+        self._brought = {key: task for key, task in self._brought.items() if key[0] != filesystem}
 
     async def _cool(self, site: Site) -> None:
         with suppress(SiteError, TimeoutError):

@@ -290,7 +290,7 @@ def test_htcondor_is_given_a_description() -> None:
 def test_slurm_names_clusters_where_the_id_does() -> None:
     queue = SlurmQueue()
     assert queue.submitted("17;fast\n") == "17;fast"
-    assert queue.cancel(["1", "17;fast"]) == "scancel 1 && scancel --clusters=fast 17"
+    assert "scancel --clusters=fast 17" in queue.cancel(["1", "17;fast"])
     said = "CLUSTER: fast\n17|RUNNING|None\n"
     assert states(queue.states(said)) == {"17;fast": "RUNNING"}  # type: ignore[arg-type]
 
@@ -312,6 +312,15 @@ def test_slurm_is_told_apart_where_it_does_not_name_the_cluster_itself(tmp_path:
     assert found("17") == {"17"}
     assert found("17;fast") == {"17;fast"}
     assert found("17;fast", "17", "17;slow") == {"17;fast", "17", "17;slow"}
+
+
+def test_a_cluster_that_does_not_know_its_jobs_hides_no_others(tmp_path: Path) -> None:
+    (tmp_path / "squeue").write_text("#!/bin/sh\ncase $1 in *=old) exit 1;; esac; echo '18|RUNNING|None'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    queue, env = SlurmQueue(), {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", queue.status(["17;old", "18;new"])], env=env, capture_output=True, text=True)
+    assert set(queue.states(done.stdout)) == {"18;new"}
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -207,8 +207,9 @@ def test_a_groups_intermediates_stay_where_it_runs(tmp_path: Path) -> None:
 
 def test_a_group_binding(tmp_path: Path) -> None:
     companion = TWO_SITES.replace('rule: "*_two"', 'group: "g"')
-    run = run_workflow(tmp_path, GROUP, companion, prepare=_input)
+    run = run_workflow(tmp_path, GROUP, companion, "--notemp", prepare=_input)
     assert (run.work / "logs/1.log").read_text() == f"{run.sites}/two\n"
+    assert (run.work / "big.1").stat().st_size == 2_000_000, "as with the local executor"
     assert run.jobs("one") == 1
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import subprocess
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -45,6 +47,14 @@ def test_secrets_are_not_in_the_script() -> None:
     spec = JobSpec("x", PurePosixPath("/w"), [Command("true", env={"OPEN": "shown"})], env={"S": "hidden"})
     assert "hidden" not in render(spec)
     assert "shown" in render(spec)
+
+
+def test_names_that_begin_with_a_dash_are_no_options(tmp_path: Path) -> None:
+    (tmp_path / "-o").write_text("old")
+    spec = JobSpec("x", PurePosixPath(tmp_path), [Command("test ! -e ./-o; echo new >./-p/o", "sh")], ["-o", "-p/o"])
+    (tmp_path / "script").write_text(render(replace(spec, parents=["-p"])))
+    assert subprocess.run(["sh", str(tmp_path / "script")], check=False, timeout=20).returncode == 0
+    assert (tmp_path / "-p" / "o").read_text() == "new\n"
 
 
 def test_an_empty_prefix_switches_strict_mode_off() -> None:

@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from snakemake_executor_plugin_streamflow.connect.base import Channel
+from snakemake_executor_plugin_streamflow.connect.base import Channel, Through
 from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
+from snakemake_executor_plugin_streamflow.errors import Unreachable
 from snakemake_executor_plugin_streamflow.model import Deployment, LocalOptions
-from snakemake_executor_plugin_streamflow.remote import leftovers, preflight, session
+from snakemake_executor_plugin_streamflow.remote import leftovers, session
 from snakemake_executor_plugin_streamflow.remote.job import Command, JobSpec
 from snakemake_executor_plugin_streamflow.remote.quote import quote
 from snakemake_executor_plugin_streamflow.remote.session import Session
@@ -50,7 +51,7 @@ def test_ending_a_job_spares_its_next_attempt(
     text = {
         "session": f"j={quote(str(jobs))}\n{session.FUNCTIONS}\nsf_tree {JOB}",
         "leftovers": leftovers.end([JOB]),
-        "sweep": preflight.sweep(["other"], [NEXT]),
+        "sweep": leftovers.sweep(["other"], [NEXT]),
     }[how]
     subprocess.run(["sh", "-c", text], cwd=tmp_path, check=True, timeout=20)
     first, stray, following = processes
@@ -59,33 +60,14 @@ def test_ending_a_job_spares_its_next_attempt(
     assert following.poll() is None
 
 
-class Cut(Channel):
+class Cut(Through):
     """A channel that breaks instead of carrying the order to end a job."""
-
-    def __init__(self, real: Channel) -> None:
-        self._real = real
-
-    @property
-    def errors(self) -> bytes:
-        return self._real.errors
-
-    async def read(self) -> bytes:
-        return await self._real.read()
 
     async def write(self, data: bytes | memoryview) -> None:
         if bytes(data).startswith(b"sf_kill"):
-            await self._real.kill()
+            await self.kill()
         else:
-            await self._real.write(data)
-
-    async def close_stdin(self) -> None:
-        await self._real.close_stdin()
-
-    async def wait(self) -> int:
-        return await self._real.wait()
-
-    async def kill(self) -> None:
-        await self._real.kill()
+            await super().write(data)
 
 
 def test_a_job_is_ended_although_the_connection_breaks_just_then(tmp_path: Path) -> None:
@@ -119,3 +101,57 @@ def test_a_job_is_ended_although_the_connection_breaks_just_then(tmp_path: Path)
     assert len(opened) == 2
     assert (tmp_path / JOB / "exit").exists()
     assert subprocess.run(["pgrep", "-f", f"sleep {marker}"], check=False).returncode == 1
+
+
+def test_a_connection_that_was_lost_long_ago_is_no_outage_while_nobody_needed_it(tmp_path: Path) -> None:
+    """The first attempt to connect again fails, as it may."""
+    local = LocalConnector(Deployment("here", "local", LocalOptions()), run="r", inner=None, log=logging.getLogger())
+    opened: list[Channel] = []
+
+    async def do() -> None:
+        location = (await local.locations(None))[0]
+
+        async def open_shell() -> Channel:
+            if len(opened) == 1:
+                opened.append(opened[0])
+                raise Unreachable("it starts")
+            opened.append(await local.open(location, ["sh"]))
+            return opened[-1]
+
+        async def gone() -> bool:
+            return False
+
+        there = Session("here", str(tmp_path), open_shell, lambda said: None, gone=gone, give_up_s=0.5)
+        serving = asyncio.create_task(there.serve())
+        for name in ("first", "second"):
+            async with asyncio.timeout(20):
+                end = await there.run(JobSpec(name, PurePosixPath(tmp_path), [Command("true", "sh")]))
+            assert end.code == 0
+            await opened[-1].kill()
+            await asyncio.sleep(0.8)
+        await there.close()
+        await serving
+
+    asyncio.run(do())
+    assert len(opened) == 3
+
+
+def test_no_job_waits_for_a_session_that_has_ended_by_a_bug(tmp_path: Path) -> None:
+    async def open_shell() -> Channel:
+        raise Unreachable("no route")
+
+    async def gone() -> bool:
+        raise ValueError("a bug")
+
+    async def do() -> None:
+        there = Session("here", str(tmp_path), open_shell, lambda said: None, gone=gone)
+        serving = asyncio.create_task(there.serve())
+        async with asyncio.timeout(5):
+            for _ in range(2):
+                with pytest.raises(Unreachable):
+                    await there.run(JobSpec("a", PurePosixPath(tmp_path), []))
+        assert there.lost
+        with pytest.raises(ValueError, match="a bug"):
+            await serving
+
+    asyncio.run(do())
