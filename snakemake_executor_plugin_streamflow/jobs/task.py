@@ -78,7 +78,7 @@ class Task:
     Attributes:
         id: unique for this attempt of this job in this run; [A-Za-z0-9_.-]+.
         name: rule, or group and rules, for messages.
-        group: the group's name, when the task is a group.
+        group: the name of the group, when it is one, or one of its jobs that runs alone, to make again what was lost.
         inputs: files and directories that must be there, without those that members make; paths as Snakemake has them.
         env: `envvars:`, never written to a file.
         nested: it needs a Snakemake of its own at its location.

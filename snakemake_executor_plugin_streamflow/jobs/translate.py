@@ -140,7 +140,7 @@ class Translator:
             id=ident,
             name=str(job.name) if group else f"{rule} (jobid {job.jobid})",
             rule=jobs[-1].rule.name,
-            group=str(job.groupid) if group else None,
+            group=str(named) if (named := job.groupid if group else job.group) else None,
             request=request,
             inputs=tuple(inputs),
             members=members,

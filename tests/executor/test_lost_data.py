@@ -16,7 +16,8 @@ COMPANION = """\
 version: v1.0
 bindings:
   - {rule: "*_two", target: {deployment: two}}
-  - {rule: "*", target: {deployment: one}}
+  - {rule: ["[!s]*", "se*"], target: {deployment: one}}
+  - {group: "of_side", target: {deployment: one}}
 deployments:
   one: {type: local, workdir: SITES/one}
   two: {type: local, workdir: SITES/two}
@@ -36,6 +37,7 @@ SNAKEFILE = """
     rule side:
         input: "in.txt"
         output: "s.txt"
+        group: "of_side"
         shell: "echo side >>SITES/ran; cat {input} > {output}"
     rule third_two:
         input: "b.txt", "s.txt"
@@ -68,6 +70,7 @@ def test_a_file_that_was_changed_is_not_used(tmp_path: Path, first: Path) -> Non
     (first / "one" / "s.txt").write_text("something else\n")
     run = again(tmp_path, *FLOATING)
     assert ran(first) == {"side": 1, "third": 1}
+    assert (first / "one" / "s.txt").read_text() == "in\n", "where its group is bound to"
     assert (run.work / "end.txt").read_text() == "in\nin\n"
 
 
