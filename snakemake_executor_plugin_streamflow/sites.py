@@ -11,34 +11,22 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from .aside import Aside, blames
 from .config.nearest import did_you_mean
 from .connect.base import Connector, Log
 from .connect.lifecycle import Lifecycle
 from .connect.registry import connector_class
-from .errors import (
-    CapacityError,
-    ConfigError,
-    DeployError,
-    JobInterrupted,
-    JobLost,
-    NoSpace,
-    SiteError,
-    Unreachable,
-    Unsendable,
-)
+from .errors import ConfigError, DeployError, JobLost, SiteError, Unreachable
 from .model import Companion, Limits, Location, Target
 from .plan import Ledger, Placement
 from .returning import Returning, Spawn
 from .site import Site
 from .sweeping import CLOSE_S, Sweeping
 
-_STRIKES = 3
-"""Failures in a row after which a location is set aside."""
 _PAUSE_S = 60.0
 """How long a deployment that could not be brought up is not tried again."""
 _LOOK_S = 30.0
 """Between two looks for locations that are new, or have come back."""
-_ANSWER_S = 30.0
 
 
 class Sites:
@@ -78,12 +66,12 @@ class Sites:
         self._opening: dict[Target, asyncio.Task[list[Site]]] = {}
         self._failed_at: dict[Target, float] = {}
         self._was_up: set[Target] = set()
-        self._aside: set[str] = set()
         self._told: dict[Target, str] = {}
         self._closed = False
         self.returned: Callable[[], None] = lambda: None
         self.left: Callable[[Site], None] = lambda _: None
         self._returning = Returning(spawn, lambda: self.returned())
+        self._aside = Aside(placement, self._returning, self._is_in_use, log)
         self._sweeping = Sweeping(log)
 
     def __iter__(self) -> Iterator[Site]:
@@ -135,8 +123,7 @@ class Sites:
             hint = did_you_mean(holder, self._companion.deployments)
             raise ConfigError([f"{self._companion.path}: there is no deployment or filesystem {holder!r}{hint}"])
         sites = await self._open(Target(deployment.name))
-        up = (site for site in sites if self._sites.get(site.location.name) is site)
-        found = next(up, None)
+        found = next(filter(self._is_in_use, sites), None)
         if found is None:
             raise Unreachable(f"deployment {deployment.name}: none of its locations can be reached")
         return found
@@ -182,25 +169,13 @@ class Sites:
 
         One that is lost is closed. One that keeps failing is set aside: what runs there goes on.
         """
-        name = site.location.name
-        elsewhere = isinstance(error, NoSpace) and error.store != name
-        if (
-            isinstance(error, CapacityError | JobInterrupted | Unsendable)
-            or elsewhere
-            or self._sites.get(name) is not site
-        ):
+        if not self._is_in_use(site) or not blames(site, error):
             return False
         site.strikes += 1
-        if isinstance(error, Unreachable | JobLost) and site.session.lost:
-            self._log.warning(f"{name} is lost: {error}")
-            self._lose(site)
-        elif site.strikes >= _STRIKES and name not in self._aside:
-            self._aside.add(name)
-            self._placement.set_aside(name)
-            self._log.warning(f"{name} is set aside: {error}")
-            self._returning.wait_for(site, partial(self._answers, site))
-        else:
-            return False
+        if not (isinstance(error, Unreachable | JobLost) and site.session.lost):
+            return self._aside.strike(site, error)
+        self._log.warning(f"{site.location.name} is lost: {error}")
+        self._lose(site)
         return True
 
     def _lose(self, site: Site) -> None:
@@ -230,7 +205,7 @@ class Sites:
         """Use a location no more. `lost`: so are the files that no other location sees."""
         name, filesystem = site.location.name, site.location.filesystem
         del self._sites[name]
-        self._aside.discard(name)
+        self._aside.forget(name)
         self._placement.remove(name)
         self.left(site)
         if lost and not any(other.location.filesystem == filesystem for other in self):
@@ -276,8 +251,10 @@ class Sites:
         return target in self._returning and not self._is_up(target)
 
     def _any_up(self, sites: Iterable[Site]) -> bool:
-        names = (site.location.name for site in sites if self._sites.get(site.location.name) is site)
-        return any(name not in self._aside for name in names)
+        return any(self._is_in_use(site) and site.location.name not in self._aside for site in sites)
+
+    def _is_in_use(self, site: Site) -> bool:
+        return self._sites.get(site.location.name) is site
 
     async def _open_locations(self, target: Target) -> list[Site]:
         deployment = self._companion.deployments[target.deployment]
@@ -335,7 +312,7 @@ class Sites:
     async def _open_site(self, connector: Connector, location: Location, target: Target) -> Site:
         known = self._sites.get(location.name)
         if known is not None:
-            self._restore(known)
+            self._aside.restore(known)
             return known
         if target.workdir is not None:
             location = replace(location, workdir=target.workdir)
@@ -348,12 +325,6 @@ class Sites:
             await self._drop(site)
             raise
         return site
-
-    def _restore(self, site: Site) -> None:
-        if site.location.name in self._aside:
-            self._aside.discard(site.location.name)
-            site.strikes = 0
-            self._placement.restore(site.location.name)
 
     async def _opens(self, target: Target) -> bool:
         """Whether a deployment that could not be brought up can be now."""
@@ -393,18 +364,6 @@ class Sites:
                 self._log.info(f"{site.location.name} is up")
                 await self._take(site)
                 self.returned()
-
-    async def _answers(self, site: Site) -> bool:
-        """Whether a location that was set aside does simple things; when it is gone, there is nothing to wait for."""
-        name = site.location.name
-        if self._sites.get(name) is site and name in self._aside:
-            async with asyncio.timeout(_ANSWER_S):
-                done = await site.shells.ask("f=.streamflow/in/probe-$$; echo x >$f && rm $f")
-            if done.code:
-                return False
-            self._restore(site)
-            self._log.info(f"{name} is used again")
-        return True
 
     async def _drop(self, site: Site) -> None:
         with suppress(SiteError, TimeoutError):

@@ -20,7 +20,7 @@ FLOORS = [
     {"remote"},
     {"move", "jobs", "listed", "returning"},
     {"site", "files"},
-    {"sweeping"},
+    {"sweeping", "aside"},
     {"sites", "place", "spec", "launching"},
     {"locate", "conformance", "finish", "effects"},
     {"removals"},
