@@ -14,6 +14,7 @@ from ..connect.queue import Profile, Seen, State
 from ..errors import CapacityError, JobLost, SiteError, SubmitError, TransferError, Unreachable, quote_tail
 from .job import JobEnd, JobSpec, parse_end
 from .lane import Lane
+from .queue_ask import Asking
 from .queue_cancel import Cancels
 from .queue_text import Answer, answers, look, submit_call, submit_round, sweep
 from .queue_watch import Tracked
@@ -77,11 +78,11 @@ class QueueSession:
     ) -> None:
         self.location = location
         self.lost = False
-        self.status_calls = 0
         self._jobs, self._profile = jobs_directory, profile
         self._mailbox = f"{jobs_directory}/.ended-{secrets.token_hex(4)}"
         self._log, self._gone, self._give_up_s = log, gone, give_up_s
         self._lanes = [Lane(location, open_shell) for _ in range(4)]
+        self.asking = Asking(location, self._lanes[2], profile.queue)
         self._cancels = Cancels(location, self._lanes[3], profile.queue, log)
         self._out: dict[str, Out] = {}
         self._forgotten: list[str] = []
@@ -318,13 +319,13 @@ class QueueSession:
             before = [tracked.seen for tracked in asked.values()]
             started = loop.time()
             try:
-                seen = await self._states(list(asked))
+                seen = await self.asking.states(list(asked), ANSWER_S)
                 for id, tracked in asked.items():
                     tracked.hear(seen.get(id), loop.time())
                 missing = [id for id, tracked in asked.items() if tracked.missing]
                 if missing and started - history_at > HISTORY_S:
                     history_at = started
-                    for id, past in (await self._past(missing)).items():
+                    for id, past in (await self.asking.past(missing, ANSWER_S)).items():
                         if id in asked and past.state.final:
                             asked[id].hear(past, loop.time())
                 failing_since = None
@@ -340,25 +341,6 @@ class QueueSession:
             await asyncio.sleep(least)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ask_now.wait(), max(interval - least, 0.001))
-
-    async def _states(self, ids: list[str]) -> dict[str, Seen]:
-        """Ask for states. Raises SiteError: no answer, or not a sound one."""
-        queue, found = self._profile.queue, dict[str, Seen]()
-        for start in range(0, len(ids), queue.at_once):
-            self.status_calls += 1
-            done = await self._lanes[2].ask(queue.status(ids[start : start + queue.at_once]), ANSWER_S)
-            states = queue.states(done.text)
-            if done.code and not states and not queue.knows_none(done.text):
-                raise SiteError(f"{self.location}: the queue's status command failed:\n{quote_tail(done.output)}")
-            found |= states
-        return found
-
-    async def _past(self, ids: list[str]) -> dict[str, Seen]:
-        """Ask what the queue remembers of jobs that it no longer lists."""
-        text = self._profile.queue.history(ids[: self._profile.queue.at_once])
-        if text is None:
-            return {}
-        return self._profile.queue.past((await self._lanes[2].ask(text, ANSWER_S)).text)
 
     def _failing(self, error: SiteError, for_s: float) -> bool:
         """Note that the queue does not tell of states; give up after a while."""

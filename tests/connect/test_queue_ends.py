@@ -133,13 +133,13 @@ def test_100_submissions_are_one_request_and_one_status_call_serves_all(queue: Q
             return await real(text, timeout_s)
 
         lane.ask = counting  # type: ignore[method-assign]
-        before, loop = queue.session.status_calls, asyncio.get_running_loop()
+        before, loop = queue.session.asking.status_calls, asyncio.get_running_loop()
         started = loop.time()
         ends = await asyncio.gather(*(queue.run(f"exit {n % 2}") for n in range(100)))
         took = loop.time() - started
         lane.ask = real  # type: ignore[method-assign]
         assert [end.code for end in ends] == [0, 1] * 50
         assert asked == 1
-        assert queue.session.status_calls - before <= took / 0.5 + 1
+        assert queue.session.asking.status_calls - before <= took / 0.5 + 1
 
     queue.do(check())
