@@ -96,8 +96,9 @@ def sweep(runs: Iterable[str], spare: Iterable[str] = (), done: Iterable[str] = 
     """Return shell text that ends jobs of all but some runs in the present job folder, and prints the name of each.
 
     A process is touched only when its environment says that it belongs to that job directory: process ids are used
-    again, and hosts may share the folder. Directories of jobs that ended a week ago are removed, and half-finished
-    transfers in which nothing has changed for a day: the connection broke, and nobody could remove them.
+    again, and hosts may share the folder. Directories of jobs that ended a week ago are removed, after a month also
+    those of jobs that never did and are not seen here; and half-finished transfers in which nothing has changed for a
+    day: the connection broke, and nobody could remove them.
 
     Args:
         runs: their jobs go on.
@@ -113,7 +114,7 @@ for t in ../in/*; do [ "$(find "$t" -mtime -1 2>/dev/null | head -n 1)" ] || rm 
 for d in *; do
   case $d in {"|".join([*(f"{quote(run)}-*" for run in runs), *map(quote, spare)])}) continue;; esac
   if [ -s "$d/exit" ]; then find "$d" -prune -type d -mtime +7 -exec rm -rf {{}} +; continue; fi
-  runs "$d" || continue
+  runs "$d" || {{ [ -e "$d/queue" ] || find "$d" -prune -type d -mtime +30 -exec rm -rf {{}} +; continue; }}
   printf '%s\n' "$d"
   sf_end_tree "$d" "$p"
   rm -rf "$d"

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -58,6 +59,24 @@ def test_ending_a_job_spares_its_next_attempt(
     assert first.wait(5) == -15
     assert stray.wait(5) == -9
     assert following.poll() is None
+
+
+def test_old_job_directories_are_removed(tmp_path: Path) -> None:
+    jobs = tmp_path / ".streamflow" / "jobs"
+    for name, file, days in (
+        ("ended-1", "exit", 8),
+        ("ended-2", "exit", 2),
+        ("dead-1", "script", 31),
+        ("dead-2", "script", 8),
+        ("queued-1", "queue", 31),
+        ("own-1", "exit", 31),
+    ):
+        (jobs / name).mkdir(parents=True)
+        (jobs / name / file).write_text("0 -\n.\n")
+        when = time.time() - days * 86400
+        os.utime(jobs / name, (when, when))
+    subprocess.run(["sh", "-c", leftovers.sweep(["own"])], cwd=tmp_path, check=True, timeout=20)
+    assert sorted(path.name for path in jobs.iterdir()) == ["dead-2", "ended-2", "own-1", "queued-1"]
 
 
 class Cut(Through):
