@@ -152,7 +152,7 @@ unit:
 	if [ -z "$${KUBECONFIG:-}" ]; then
 	    echo "NOT TESTED: Kubernetes, but for its exec protocol. KUBECONFIG names no cluster" >&2
 	fi
-	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	PATH="$(BIN):$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-snakemake:
 	@$(checks_venv)

@@ -194,7 +194,8 @@ class Held:
             _, said = await self._ask(self._queue.status([self._id]))
             seen = self._queue.states(said).get(self._id)
             if seen is not None and seen.state.final:
-                raise DeployError(f"{self.name}: its allocation ended before it could be used ({seen.words})")
+                message = f"{self.name}: its allocation ended before it could be used ({seen.words})"
+                raise DeployError(message, transient=True)
             if not told and pause > 2:
                 told = True
                 self._log.info(f"{self.name}: waiting in the queue for an allocation (job {self._id})")

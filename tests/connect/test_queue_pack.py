@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
-from ..executor.running import run_workflow, wait_until
+from ..executor.running import command, environment, run_workflow, wait_until, write_workflow
 from ..servers import slurm as servers
 from ..servers.slurm import Slurm
 from .test_queue_slurm import THREE_RULES, inputs
@@ -82,3 +83,19 @@ def test_an_allocation_without_work_is_given_back_and_asked_for_anew(tmp_path: P
     assert early.isdigit()
     assert late.isdigit()
     assert early != late
+
+
+def test_an_allocation_that_ends_before_it_is_used_is_asked_for_anew(tmp_path: Path, slurm: Slurm) -> None:
+    blocker = slurm.said("sbatch --parsable -N3 --exclusive --wrap 'sleep 60'").strip()
+    wait_until(lambda: slurm.said("squeue -h -t RUNNING"))
+    work = write_workflow(tmp_path, RULES, packed())
+    inputs(work)
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(command(), cwd=work, env=environment(), stdout=said, stderr=said)
+    try:
+        wait_until(lambda: slurm.said("squeue -h -o %i").split() != [blocker])
+        slurm.said("scancel " + " ".join(slurm.said("squeue -h -o %i").split()))
+        assert process.wait(60) == 0, (tmp_path / "said").read_text()
+    finally:
+        process.kill()
+    assert (work / "results/report.txt").read_text() == "2 100 3\n" * 3

@@ -112,7 +112,7 @@ def names() -> list[str]:
     return sorted(set(re.findall(r"^(?:async )?def (test\w+)\(", text, re.MULTILINE)))
 
 
-def run(tests: Iterable[str], site: Site, *, at_once: int = 2, expected: Collection[str] = ()) -> dict[str, Outcome]:
+def run(tests: Iterable[str], site: Site, *, at_once: int = 3, expected: Collection[str] = ()) -> dict[str, Outcome]:
     """Run tests at a site. Blocks for minutes.
 
     Args:
