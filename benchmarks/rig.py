@@ -27,6 +27,8 @@ from snakemake_executor_plugin_streamflow.connect.docker import DockerConnector 
 from snakemake_executor_plugin_streamflow.connect.ssh import SshConnector  # noqa: E402
 from snakemake_executor_plugin_streamflow.model import Deployment, DockerOptions, SshOptions  # noqa: E402
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+
 SNAKEMAKE = "snakemake==9.27.1"
 _POLL_S = 0.02
 

@@ -117,34 +117,38 @@ class Files:
             if self.ledger.get(path, whole.filesystem) is None:
                 self.ledger.put(Replica(path, whole.filesystem, version, size_b, mtime_ns, None, directory, made_ns))
 
-    def names(self, folder: str) -> dict[str, State | None]:
-        """Tell what is directly in a folder now, at whatever site; `folder` is canonical or "".
-
-        A state that is None was not looked at.
-        """
+    def names(self, folder: str) -> dict[str, State]:
+        """Tell what is directly in a folder now, at whatever site; `folder` is canonical or ""."""
         if self._indexed != self.ledger.revision:
             self._indexed, self._index = self.ledger.revision, defaultdict(set)
             for path in self.ledger.paths():
                 above, _, name = path.rpartition("/")
                 self._index[above].add(name)
-        found: dict[str, State | None] = {}
+        found: dict[str, State] = {}
         for name in self._index.get(folder, ()):
-            state = self.state(os.path.join(folder, name))
-            if state is not None:
-                found[name] = state
+            self._add(found, folder, name)
         with suppress(OSError), os.scandir(os.path.join(self._top, folder)) as entries:
             for entry in entries:
-                if not entry.is_symlink() or self.state(os.path.join(folder, entry.name)) is not None:
-                    found.setdefault(entry.name, None)
+                if entry.name in found:
+                    continue
+                if entry.is_file(follow_symlinks=False):
+                    info = entry.stat(follow_symlinks=False)
+                    found[entry.name] = State(False, info.st_size, info.st_mtime_ns)
+                else:
+                    self._add(found, folder, entry.name)
         if self._part(f"{folder}/.") is not None and self.copies is not None:
             with suppress(OSError):
                 for name in os.listdir(self.copies / folder):
-                    found.setdefault(name, None)
+                    self._add(found, folder, name)
         for path in self.doubtful:
             above, _, name = path.rpartition("/")
             if above == folder:
                 found.pop(name, None)
         return found
+
+    def _add(self, found: dict[str, State], folder: str, name: str) -> None:
+        if name not in found and (state := self.state(os.path.join(folder, name))) is not None:
+            found[name] = state
 
     def _own(self, path: str, info: os.stat_result) -> State:
         if not stat.S_ISDIR(info.st_mode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from snakemake_executor_plugin_streamflow.config import find_companion, read_com
 from snakemake_executor_plugin_streamflow.connect.base import Log
 from snakemake_executor_plugin_streamflow.engine import Engine, engine_of
 from snakemake_executor_plugin_streamflow.errors import ConfigError
+
+# What is loaded by now stays. So the garbage collector need not go through it again and again while Snakemake makes its
+# jobs, which costs more than all that is asked of us meanwhile.
+gc.freeze()
 
 
 def engine(file: str | None, log: Log) -> Engine:

@@ -221,8 +221,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         files = self.provider.engine.files
         for name, look in files.names(folder).items():
             cache.exists_in_storage[f"{parent}/{name}"] = True
-            if look is not None:
-                cache.mtime[f"{parent}/{name}"] = Mtime(storage=look.mtime)
+            cache.mtime[f"{parent}/{name}"] = Mtime(storage=look.mtime)
         cache.exists_in_storage.has_inventory.add(parent)
         query = str(self.query).rpartition("/")[0]
         for name in await asyncio.to_thread(copies, Path(parent)):

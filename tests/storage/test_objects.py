@@ -263,3 +263,4 @@ def test_a_companion_file_that_is_missing_is_told_with_the_option(
             False,
         )
         assert cache.mtime[made.cache_key()].storage() == made.mtime() == 1_700_000_000.5
+        assert cache.mtime[other.cache_key()].storage() == other.mtime() == Path("top/b").stat().st_mtime
