@@ -31,3 +31,8 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=4,
         metadata={"help": "Large transfers that run at once to or from one location (default: 4)."},
     )
+
+    def __post_init__(self) -> None:
+        from .unaccepted import ask_for_their_jobs
+
+        ask_for_their_jobs()

@@ -13,13 +13,13 @@ import snakemake_executor_plugin_streamflow as package
 
 ROOT = Path(package.__file__).parent
 FLOORS = [
-    {"errors", "model", "settings", "show"},
+    {"errors", "model", "show"},
     {"config", "plan"},
     {"journal"},
     {"connect"},
     {"remote"},
-    {"move", "jobs", "listed", "returning"},
-    {"site", "files"},
+    {"move", "jobs", "listed", "returning", "unaccepted"},
+    {"site", "files", "settings"},
     {"sweeping", "aside"},
     {"sites", "place", "spec", "launching"},
     {"locate", "conformance", "finish", "effects"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import random
 import signal
@@ -9,6 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from snakemake_executor_plugin_streamflow.journal import Journal
 
 from ..servers.docker import DockerEngine, debian_image, docker_engine  # noqa: F401
 from ..servers.ssh import SshHosts, ssh_hosts  # noqa: F401
@@ -106,6 +110,15 @@ def test_a_job_whose_input_has_changed_since_runs_anew(tmp_path: Path) -> None:
     assert "goes on at" not in run.text
     first = Path("/proc", begun.read_text().split()[0], "stat")
     assert not first.exists() or first.read_text().rpartition(")")[2].split()[0] == "Z"
+    # As if Snakemake had been killed after the output had come, before it had accepted it.
+    state = work / ".snakemake"
+    with Journal(state / "streamflow" / "journal.db", existing=True) as journal:
+        (job,) = (task.job for known in journal.runs() for task in journal.tasks(known.id) if task.state == "accounted")
+    (state / "incomplete" / base64.urlsafe_b64encode(b"out.txt").decode()).write_text(
+        json.dumps({"external_jobid": job})
+    )
+    assert "1 of 1 steps (100%) done" in again(tmp_path).text
+    assert len(begun.read_text().splitlines()) == 2
 
 
 def test_jobs_at_several_locations_are_found_again(tmp_path: Path) -> None:
