@@ -1,4 +1,4 @@
-"""Large files of this machine: read, written and hashed in a thread, one block ahead of the loop."""
+"""Files of this machine: large ones are read, written and hashed in a thread, one block ahead of the loop."""
 
 from __future__ import annotations
 
@@ -38,6 +38,44 @@ class Beside(Generic[T]):
             await asyncio.wait([self._call])
 
 
+def whole(path: str, size_b: int) -> bytes:
+    """Return the content of a small file of a known size. A file object would take twice the time.
+
+    Raises:
+        EOFError: the file is shorter.
+    """
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        content = os.read(fd, size_b)
+    finally:
+        os.close(fd)
+    if len(content) < size_b:
+        raise EOFError
+    return content
+
+
+def put(path: str, content: bytes, mode: int, mtime_ns: int) -> str:
+    """Write a small file, and return its SHA-1. Raises OSError."""
+    fd = _new(path)
+    try:
+        _write(fd, content)
+        os.fchmod(fd, mode)
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+    finally:
+        os.close(fd)
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+def _new(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
+def _write(fd: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 async def read(fd: int, size_b: int, done: Callable[[str], object]) -> AsyncGenerator[bytes, None]:
     """Yield the content of an open file of a known size in blocks, and tell its SHA-1 when all is read.
 
@@ -72,7 +110,7 @@ class Writer:
     """Writes one file as its pieces come. Usable once, as a context: on the way out it is closed."""
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        self._fd = _new(path)
         self._digest = hashlib.sha1(usedforsecurity=False)
         self._beside = Beside[None]()
 
@@ -101,6 +139,4 @@ class Writer:
 
     def _put(self, piece: bytes) -> None:
         self._digest.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        _write(self._fd, piece)

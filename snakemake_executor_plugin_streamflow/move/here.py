@@ -143,18 +143,17 @@ class Here(Store):
 
     async def _read(self, items: Sequence[Item], digests: MutableSequence[str]) -> Pieces:
         for item in items:
+            top = self.path(item.source)
             for entry in item.files():
-                path = self.path(join(item.source, entry.name))
+                path = join(top, entry.name)
                 try:
-                    with open(path, "rb", buffering=0) as file:  # noqa: ASYNC230 - read in a thread when large
-                        if entry.size_b > blocks.INLINE_B:
+                    if entry.size_b > blocks.INLINE_B:
+                        with open(path, "rb", buffering=0) as file:  # noqa: ASYNC230 - it is read in a thread
                             async with aclosing(blocks.read(file.fileno(), entry.size_b, digests.append)) as parts:
                                 async for block in parts:
                                     yield entry, block
-                            continue
-                        content = file.read(entry.size_b)
-                        if len(content) < entry.size_b:
-                            raise EOFError
+                        continue
+                    content = blocks.whole(path, entry.size_b)
                 except EOFError:
                     raise TransferError(
                         f"{self.name}: {path} became shorter while it was read", transient=True
@@ -172,6 +171,11 @@ class Here(Store):
                 os.mkdir(path)
             elif entry.kind == "l":
                 os.symlink(entry.target, path)
+            elif entry.size_b <= blocks.INLINE_B:
+                _, content = await anext(contents)
+                while len(content) < entry.size_b:
+                    content += (await anext(contents))[1]
+                digests.append(blocks.put(path, content, entry.mode, entry.mtime_ns))
             else:
                 left = entry.size_b
                 async with blocks.Writer(path) as file:

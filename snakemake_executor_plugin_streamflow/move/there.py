@@ -198,7 +198,8 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
     async def _read(self, items: Sequence[Item], digests: MutableSequence[str]) -> Pieces:
         files = [(item, entry) for item in items for entry in item.files()]
         total = sum(entry.size_b for _, entry in files)
-        names = [self.path(join(item.source, entry.name)) for item, entry in files]
+        tops = {item.source: self.path(item.source) for item in items}  # for each file it would take longer than to read it
+        names = [join(tops[item.source], entry.name) for item, entry in files]
         if gather.worth(names, total):
             async with self._shell() as shell:
                 async for piece_of in gather.apart(shell, names, [entry for _, entry in files], digests):
