@@ -57,18 +57,26 @@ def found_digests(text: str) -> list[str]:
     return _DIGEST.findall(text)
 
 
-def reading(names: Sequence[str], total: int) -> str:
+def reading(names: Sequence[str], sizes_b: Sequence[int], start_b: int = 0) -> str:
     """Text that prints the contents of files and then a digest of each; large ones are hashed meanwhile.
 
+    With `start_b`, so many bytes of all the contents are left out; the digests are those of whole files.
     What cannot be read is seen by its digest. Many small ones: see `gather`.
     """
     if not names:
         return ":"
-    if total <= SMALL_B:
-        return f"{contents(names)}\n{digests(names)}"
+    printed = contents(names)
+    if start_b:
+        at, left_b = 0, start_b
+        while at < len(names) and left_b >= sizes_b[at]:
+            at, left_b = at + 1, left_b - sizes_b[at]
+        cut = [f"tail -c +{left_b + 1} <{quote(name)} || exit 1" for name in names[at : at + 1]]
+        printed = "\n".join([*cut, contents(names[at + 1 :])])
+    if sum(sizes_b) <= SMALL_B:
+        return f"{printed}\n{digests(names)}"
     return f"""t=$(mktemp) || exit 1; trap 'rm -f "$t"' EXIT
 {{ {digests(names)}
-}} >"$t" & {contents(names)}
+}} >"$t" & {printed}
 wait; cat "$t" """
 
 

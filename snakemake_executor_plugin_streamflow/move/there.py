@@ -8,7 +8,7 @@ import posixpath
 import re
 import secrets
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
 from pathlib import PurePosixPath
 
 from ..connect.base import Channel, Connector
@@ -23,6 +23,10 @@ from .entry import Entry, Item, checked, compare, inside, join
 from .store import Contents, Pieces, Store
 from .text import SMALL_B, found_digests, reading, sums, writing
 
+_PROGRESS_B = 1 << 20
+_STALLED = 2
+"""Tries that bring less, one after another, before a broken connection is an error."""
+_PAUSE_S = 0.1
 _FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
 _GONE = 77
 _DIGEST = re.compile(rb"^[0-9a-f]{40}\n", re.MULTILINE)
@@ -198,7 +202,9 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
     async def _read(self, items: Sequence[Item], digests: MutableSequence[str]) -> Pieces:
         files = [(item, entry) for item in items for entry in item.files()]
         total = sum(entry.size_b for _, entry in files)
-        tops = {item.source: self.path(item.source) for item in items}  # for each file it would take longer than to read it
+        tops = {
+            item.source: self.path(item.source) for item in items
+        }  # for each file it would take longer than to read it
         names = [join(tops[item.source], entry.name) for item, entry in files]
         if gather.worth(names, total):
             async with self._shell() as shell:
@@ -206,8 +212,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                     yield piece_of
             compare(items, digests, self.name)
             return
-        async with self._shell() as shell:
-            pieces = shell.fetch(reading(names, total), total)
+        async with contextlib.aclosing(self._contents(names, [entry.size_b for _, entry in files], digests)) as pieces:
             data, at = b"", 0
             for _, entry in files:
                 left = entry.size_b
@@ -222,10 +227,33 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                     yield entry, piece
             async for _ in pieces:
                 raise AssertionError("fetch gives what was asked for")
-            digests.extend(found_digests(shell.last.text))
-        if shell.last.code or len(digests) != len(files):
-            raise TransferError(f"{self.name}: {names[0]} could not be read whole", transient=True)
         compare(items, digests, self.name)
+
+    async def _contents(
+        self, names: Sequence[str], sizes_b: Sequence[int], digests: MutableSequence[str]
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the contents of files, and add their digests; where a connection breaks, go on from there over another.
+
+        The digests are of whole files, made in the end: a file that changed meanwhile is seen by them.
+        """
+        total, sent, stalled = sum(sizes_b), 0, 0
+        while True:
+            before = sent
+            try:
+                async with self._shell() as shell:
+                    async for piece in shell.fetch(reading(names, sizes_b, sent), total - sent):
+                        sent += len(piece)
+                        yield piece
+                    done = shell.last
+                break
+            except Unreachable:
+                stalled = 0 if sent - before >= _PROGRESS_B else stalled + 1
+                if sent < _PROGRESS_B or stalled > _STALLED:
+                    raise
+            await asyncio.sleep(_PAUSE_S * 2**stalled)
+        digests.extend(found_digests(done.text))
+        if done.code or len(digests) != len(names):
+            raise TransferError(f"{self.name}: {names[0]} could not be read whole", transient=True)
 
     async def _pour_file(self, stage: str, item: Item, contents: Contents) -> Completed:
         """Write one large file, hashed on its way to the disk: nothing is read again."""
