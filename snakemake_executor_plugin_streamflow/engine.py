@@ -77,6 +77,7 @@ class Engine:
         self.here = here
         self.log = log
         self.down = self.stopped = False
+        self._left: set[str] = set()
         self.loop = asyncio.new_event_loop()
         self.ledger = Ledger()
         self.placement = Placement(self.ledger)
@@ -126,15 +127,18 @@ class Engine:
             future.cancel()
 
     def take_down(self, *, keep: bool = False, timeout_s: float = _CLOSE_S) -> list[str]:
-        """Close all connections and take down what was brought up; return what is left, and what removes it."""
+        """Close all connections and take down what was brought up; return what is left, with what removes it, once."""
         self.down = True
         if not self._thread.is_alive():
             return []
         try:
-            return self.wait(self._take_down(keep), timeout_s)
+            left = self.wait(self._take_down(keep), timeout_s)
         except TimeoutError:
             names = ", ".join(self.lifecycle.connectors())
-            return [f"taking down {names} took more than {timeout_s:.0f} s; what this run made is labelled {self.run}"]
+            left = [f"taking down {names} took more than {timeout_s:.0f} s; what this run made is labelled {self.run}"]
+        new = [problem for problem in left if problem not in self._left]
+        self._left.update(new)
+        return new
 
     def stop(self) -> None:
         """Take everything down and end the thread. Idempotent."""

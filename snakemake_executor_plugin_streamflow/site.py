@@ -23,6 +23,7 @@ from .remote.queue_session import QueueSession
 from .remote.quote import quote, words
 from .remote.session import Session
 from .remote.shell import Completed
+from .remote.trouble import Trouble
 
 _GIVE_UP_S = 600.0
 """How long a location may be out of reach before what is there counts as lost."""
@@ -42,7 +43,7 @@ class Site:
         log: Callable[[str], None],
     ) -> None:
         self.connector = connector
-        self._log = log
+        self._trouble = Trouble(log)
         self.facts = facts
         self.shells = shells
         self.location = replace(location, workdir=facts.workdir)
@@ -159,11 +160,13 @@ class Site:
         delay, end = 0.3, time.monotonic() + _GIVE_UP_S
         while True:
             try:
-                return await work()
+                done = await work()
+                self._trouble.over()
+                return done
             except SiteError as error:
                 if not error.transient or time.monotonic() > end or self.session.lost:
                     raise
-                self._log(f"{error}; trying again in {delay:.1f} s")
+                self._trouble.tell(error, f"{error}; trying again for {_GIVE_UP_S / 60:.0f} minutes")
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 15)
 

@@ -44,7 +44,7 @@ class Waiting:
         inputs: tuple[tuple[str, int], ...] = ()
         if binding is not UNBOUND:
             inputs = await engine.locator.sizes(task.inputs)
-        wanted = Wanted(task.id, request, binding.targets, binding.policy, inputs, avoid)
+        wanted = Wanted(task.id, request, binding.targets, binding.policy, inputs, avoid, task.name)
         engine.placement.check(wanted)
         future = self._placed[task.id] = engine.loop.create_future()
         engine.placement.submit(wanted)

@@ -57,9 +57,16 @@ class QueueConnector(Connector):
             self.log.warning(str(error))
 
     async def undeploy(self) -> None:
+        problems: list[SiteError] = []
         for name, held in list(self._held.items()):
-            await held.release()
-            del self._held[name]
+            try:
+                await held.release()
+                del self._held[name]
+            except SiteError as error:
+                problems.append(error)
+        if problems:
+            message = "\n".join(map(str, problems))
+            raise DeployError(message, transient=all(error.transient for error in problems))
 
     async def locations(self, service: str | None) -> Sequence[Location]:
         names = self.services()

@@ -116,13 +116,20 @@ class Held:
         self.name = name
         self._queue, self._service, self._inner, self._run, self._log = queue, service, inner, run, log
         self._id: str | None = None
+        self._asking: asyncio.Task[None] | None = None
 
     async def hold(self) -> None:
-        """Ask for the allocation, and wait until it runs.
+        """Ask for the allocation, and wait until it runs. On failure, and on cancellation, `release` gives it back.
 
         Raises:
             DeployError: the queue refused it, or it ended.
         """
+        # Not cancelled with us: only with the queue's answer there is something that can be given back.
+        self._asking = asyncio.create_task(self._submit())
+        await asyncio.shield(self._asking)
+        await self._started()
+
+    async def _submit(self) -> None:
         queue, pack = self._queue, self._service.pack
         file = f"/tmp/streamflow-{self._run}-{self.name.replace('/', '-')}.sh"
         workdir = str(self._inner.location.workdir or "/")
@@ -145,11 +152,6 @@ class Held:
             self._id = queue.submitted(said)
         except ValueError:
             raise DeployError(f"{self.name}: the queue did not give an allocation ({code}):\n{said}") from None
-        try:
-            await self._started()
-        except BaseException:
-            await asyncio.shield(self.release())
-            raise
 
     async def nodes(self) -> list[Node]:
         """Return the nodes; nothing when the allocation does not run. Raises Unreachable: the queue does not say."""
@@ -162,6 +164,8 @@ class Held:
 
     async def release(self) -> None:
         """Give the allocation back. Idempotent. Raises DeployError with the command that does it."""
+        if self._asking is not None:
+            await asyncio.gather(self._asking, return_exceptions=True)
         if self._id is None:
             return
         cancel = self._queue.cancel([self._id])

@@ -18,7 +18,7 @@ def check_capacity(wanted: Wanted, sites: Sequence[Site], limits: Mapping[str, L
         CapacityError: see `Placement.check`.
     """
     if not wanted.targets:
-        raise CapacityError(f"task {wanted.id} has no target to run on")
+        raise CapacityError(f"{wanted.name} has no target to run on")
     candidates: dict[Site, None] = {}
     for target in wanted.targets:
         own = [site for site in sites if belongs(site, target)]
@@ -26,13 +26,13 @@ def check_capacity(wanted: Wanted, sites: Sequence[Site], limits: Mapping[str, L
             return
         candidates.update({site: None for site in own if site.filesystem not in wanted.avoid})
     if not candidates:
-        raise CapacityError(f"task {wanted.id} cannot run on {', '.join(sorted(wanted.avoid))}, and there is no other")
+        raise CapacityError(f"{wanted.name} cannot run on {', '.join(sorted(wanted.avoid))}, and there is no other")
     defined = {name for site in candidates for name in site.capacity.custom}
     custom = {name: amount for name, amount in wanted.request.custom.items() if amount > 0 and name in defined}
     request = Request(wanted.request.cores, wanted.request.memory_b, wanted.request.disk_b, custom)
     usable = [site for site in candidates if site.capacity.holds(request) and (site.jobs is None or site.jobs >= 1)]
     if not usable:
-        raise CapacityError(f"task {wanted.id} {_too_large(request, tuple(candidates))}")
+        raise CapacityError(f"{wanted.name} {_too_large(request, tuple(candidates))}")
 
     problems: list[str] = []
     for target in wanted.targets:
@@ -47,7 +47,7 @@ def check_capacity(wanted: Wanted, sites: Sequence[Site], limits: Mapping[str, L
         if cap is None:
             return
         problems.append(f"{cap} of deployment {target.deployment}")
-    raise CapacityError(f"task {wanted.id} asks for " + "; or ".join(problems))
+    raise CapacityError(f"{wanted.name} asks for " + "; or ".join(problems))
 
 
 def _over_limit(request: Request, locations: int, limits: Limits) -> str | None:

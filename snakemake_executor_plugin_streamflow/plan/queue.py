@@ -30,6 +30,7 @@ class Wanted:
         request: what it needs of each location.
         inputs: path and bytes of each.
         avoid: filesystems that it must not run on.
+        name: for messages.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Wanted:
     policy: Policy
     inputs: tuple[tuple[str, int], ...]
     avoid: frozenset[str] = frozenset()
+    name: str = "task"
 
 
 def worth_s(cost_s: float) -> float:

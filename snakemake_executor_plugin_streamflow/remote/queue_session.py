@@ -20,6 +20,7 @@ from .queue_text import Answer, answers, look, submit_call, submit_round, sweep
 from .queue_watch import Tracked
 from .quote import words
 from .shell import Completed
+from .trouble import Trouble
 
 ROUND = 100
 """Most submissions of one request."""
@@ -81,6 +82,7 @@ class QueueSession:
         self._jobs, self._profile = jobs_directory, profile
         self._mailbox = f"{jobs_directory}/.ended-{secrets.token_hex(4)}"
         self._log, self._gone, self._give_up_s = log, gone, give_up_s
+        self._trouble = Trouble(log)
         self._lanes = [Lane(location, open_shell) for _ in range(4)]
         self.asking = Asking(location, self._lanes[2], profile.queue)
         self._cancels = Cancels(location, self._lanes[3], profile.queue, log)
@@ -360,12 +362,16 @@ class QueueSession:
             try:
                 done = await lane.ask(text, timeout_s)
                 self.lost = False
+                self._trouble.over()
                 return done
             except SiteError as error:
                 if not error.transient or self._now() - since > self._give_up_s or await self._gone():
                     self._give_up(error)
                     return None
-                self._log(f"{self.location}: {error}; {len(self._out)} jobs out; trying again in {delay:.1f} s")
+                self._trouble.tell(
+                    error,
+                    f"{self.location}: {error}; {len(self._out)} jobs out; trying again for {self._give_up_s:.0f} s",
+                )
                 self._look_at_all = True
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 30)

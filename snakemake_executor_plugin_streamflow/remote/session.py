@@ -22,6 +22,7 @@ from ..connect.base import Channel
 from ..errors import JobLost, SiteError, TransferError, Unreachable
 from .job import FINISH, TREE, JobEnd, JobSpec, look_text, parse_end, render
 from .quote import decode, encode, exports, quote, words
+from .trouble import Trouble
 
 FUNCTIONS = (
     FINISH
@@ -133,7 +134,7 @@ class Session:
         self.location = location
         self._jobs = jobs_directory
         self._open_shell = open_shell
-        self._log = log
+        self._trouble = Trouble(log)
         self._gone = gone
         self._looks = looks
         self._give_up_s = give_up_s
@@ -180,9 +181,10 @@ class Session:
                     self._give_up(error)
                     down_since = None
                     continue
-                self._log(
-                    f"{self.location}: connection lost ({error}); "
-                    f"{len(self._running)} jobs out; trying again in {delay:.1f} s"
+                self._trouble.tell(
+                    error,
+                    f"{self.location}: connection lost ({error}); {len(self._running)} jobs out; "
+                    f"trying again for {self._give_up_s / 60:.0f} minutes, then they count as lost",
                 )
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30)
@@ -308,6 +310,7 @@ class Session:
         if kind == "READY":
             self._ready.set()
             self.lost = False
+            self._trouble.over(f"{self.location}: connected again; {len(self._running)} jobs out")
             return
         name, _, detail = rest.partition(" ")
         job = self._running.get(name)

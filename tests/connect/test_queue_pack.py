@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import subprocess
 import time
 from pathlib import Path
+
+import pytest
+
+from snakemake_executor_plugin_streamflow.connect.slurm import SlurmConnector
+from snakemake_executor_plugin_streamflow.errors import DeployError
+from snakemake_executor_plugin_streamflow.model import Deployment, SlurmOptions
+from snakemake_executor_plugin_streamflow.model.queue_options import Pack, SlurmService
 
 from ..executor.running import command, environment, run_workflow, wait_until, write_workflow
 from ..servers import slurm as servers
@@ -99,3 +108,59 @@ def test_an_allocation_that_ends_before_it_is_used_is_asked_for_anew(tmp_path: P
     finally:
         process.kill()
     assert (work / "results/report.txt").read_text() == "2 100 3\n" * 3
+
+
+TOOLS = {
+    "sbatch": "touch {0}/asked; sleep 0.5; cat {0}/next; echo 8 >{0}/next",
+    "scancel": "echo $* >>{0}/cancelled; [ ! -e {0}/refuse ] || [ $1 != 7 ]",
+    "squeue": "exit 0",
+}
+
+
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *services: str) -> SlurmConnector:
+    """Make commands that answer as Slurm's do, and a deployment of services that hold allocations; the first is 7."""
+    (tmp_path / "next").write_text("7\n")
+    for name, text in TOOLS.items():
+        (tmp_path / name).write_text("#!/bin/sh\n" + text.format(tmp_path) + "\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    options = SlurmOptions(services={name: SlurmService(pack=Pack()) for name in services})
+    return SlurmConnector(Deployment("d", "slurm", options), run="r", inner=None, log=logging.getLogger())
+
+
+def test_an_allocation_is_given_back_that_the_queue_grants_when_nobody_wants_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector = fake(tmp_path, monkeypatch, "one")
+
+    async def check() -> None:
+        deploying = asyncio.create_task(connector.deploy())
+        while not (tmp_path / "asked").exists():
+            await asyncio.sleep(0.02)
+        deploying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await deploying
+
+    asyncio.run(check())
+    assert (tmp_path / "cancelled").read_text() == "7\n"
+
+
+def test_one_allocation_that_cannot_be_given_back_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector = fake(tmp_path, monkeypatch, "one", "two")
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho '4|1000M|n1'\n")
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho n1\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "refuse").touch()
+
+    async def check() -> None:
+        await connector.deploy()
+        with pytest.raises(DeployError, match=r"d/one: its allocation could not be given back(.|\n)*scancel 7"):
+            await connector.undeploy()
+        assert (tmp_path / "cancelled").read_text() == "7\n8\n"
+        (tmp_path / "refuse").unlink()
+        await connector.undeploy()
+        assert (tmp_path / "cancelled").read_text() == "7\n8\n7\n"
+
+    asyncio.run(check())

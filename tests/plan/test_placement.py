@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from snakemake_executor_plugin_streamflow.errors import CapacityError
@@ -336,8 +338,8 @@ def test_a_request_larger_than_every_candidate_is_refused_with_the_largest_named
     core = Placement(Ledger())
     core.add(location("d/a"), Capacity(4, 8 * GB))
     core.add(location("d/b"), Capacity(16, 2 * GB))
-    with pytest.raises(CapacityError, match=r"t .*cores: 64.*d/b.*16"):
-        core.check(wanted("t", cores=64))
+    with pytest.raises(CapacityError, match=r"^big \(jobid 3\) .*cores: 64.*d/b.*16"):
+        core.check(replace(wanted("t", cores=64), name="big (jobid 3)"))
     with pytest.raises(CapacityError, match=r"memory: 100 GB.*d/a.*8 GB"):
         core.check(Wanted("t", Request(1, 100 * GB), (Target("d"),), Policy.LOCALITY, ()))
     with pytest.raises(CapacityError, match=r"cores 16, memory 8 GB.*none has all"):

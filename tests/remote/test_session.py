@@ -174,3 +174,33 @@ def test_no_job_waits_for_a_session_that_has_ended_by_a_bug(tmp_path: Path) -> N
             await serving
 
     asyncio.run(do())
+
+
+def test_a_connection_that_stays_away_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = LocalConnector(Deployment("here", "local", LocalOptions()), run="r", inner=None, log=logging.getLogger())
+    answers = ["refused", "refused", "refused", "no route"]
+    said: list[str] = []
+
+    async def do() -> int:
+        location = (await local.locations(None))[0]
+
+        async def open_shell() -> Channel:
+            if answers:
+                raise Unreachable(answers.pop(0))
+            return await local.open(location, ["sh"])
+
+        async def gone() -> bool:
+            return False
+
+        there = Session("here", str(tmp_path), open_shell, said.append, gone=gone)
+        serving = asyncio.create_task(there.serve())
+        end = await there.run(JobSpec(JOB, PurePosixPath(tmp_path), [Command("exit 3", "sh")]))
+        await there.close()
+        await serving
+        return end.code
+
+    sleep = asyncio.sleep
+    monkeypatch.setattr(session.asyncio, "sleep", lambda seconds: sleep(seconds / 20))
+    assert asyncio.run(do()) == 3
+    assert [line.partition(" (")[2].partition(")")[0] for line in said] == ["refused", "no route", ""]
+    assert said[-1] == "here: connected again; 1 jobs out"
