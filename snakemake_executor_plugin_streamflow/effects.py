@@ -7,6 +7,7 @@ from .remote.job import Found
 from .remote.quote import decode, quote
 from .site import Site
 
+_REFUSED = frozenset(("", ".", "..", ".streamflow", ".snakemake"))
 _LEEWAY_S = 1
 """Times of files lag behind, and some know whole seconds only."""
 
@@ -27,4 +28,7 @@ find . \\( -name .streamflow -o -name .snakemake \\) -prune -o -type f -newer {f
     if done.code:
         raise TransferError(f"{site.location.name}: cannot look for what {job} has made:\n{quote_tail(done.output)}")
     paths = [decode(name).removeprefix("./") for name in done.output.split(b"\0") if name]
+    if bad := next((path for path in paths if not _REFUSED.isdisjoint(path.split("/"))), None):
+        where = site.location.name
+        raise TransferError(f"{where}: refused {bad!r}, which {job} is said to have made: it leads elsewhere")
     return [found for found in await site.store.stat(paths) if found.kind == "file"]

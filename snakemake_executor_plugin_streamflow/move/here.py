@@ -170,6 +170,7 @@ class Here(Store):
             if entry.kind == "d":
                 os.mkdir(path)
             elif entry.kind == "l":
+                self._check_link(item, entry)
                 os.symlink(entry.target, path)
             elif entry.size_b <= blocks.INLINE_B:
                 _, content = await anext(contents)
@@ -185,12 +186,22 @@ class Here(Store):
                         left -= len(piece)
                         if not left:
                             break
-                    digests.append(await file.finish(entry.mode))
+                    digests.append(await file.finish(entry.mode & 0o777))  # who runs it does not become us
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
         for entry in reversed(item.entries):
             if entry.kind == "d":
                 os.chmod(join(beside, entry.name), entry.mode | stat.S_IRWXU)
                 os.utime(join(beside, entry.name), ns=(entry.mtime_ns, entry.mtime_ns))
+
+    def _check_link(self, item: Item, entry: Entry) -> None:
+        """Refuse a link that dangles where it was made, but leads to other files here: they would travel next."""
+        if inside(entry.name, entry.target, self.path(item.target)) is not None:
+            return
+        final = self.path(join(item.target, entry.name))
+        behind, root = os.path.realpath(os.path.join(os.path.dirname(final), entry.target)), os.path.realpath(self.root)
+        if os.path.exists(behind) and not behind.startswith(f"{root}/"):
+            what = f"{join(item.source, entry.name)}: it is a link to {entry.target}"
+            raise Unsendable(f"{self.name}: refused {what}, which is not there, but is here, outside of {root}")
 
     def found(self, path: str) -> Found:
         """Look at one path, following links."""

@@ -102,7 +102,11 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             )
             if done.code:
                 raise TransferError(f"{self.name}: cannot read {self.path(source)}:\n{quote_tail(done.output)}")
-            items.append(checked(self._parse_list(source, target, done.output), self.name))
+            try:
+                item = self._parse_list(source, target, done.output)
+            except (ValueError, StopIteration) as error:
+                raise TransferError(f"{self.name}: cannot read the list of {self.path(source)}: {error}") from error
+            items.append(checked(item, self.name))
         return items
 
     async def listings(self, paths: Sequence[str]) -> Sequence[str]:
@@ -341,9 +345,12 @@ for f; do shift; [ -e "$f" ] && set -- "$@" "$f"; done; [ $# = 0 ] || stat -L -c
             if flag == "m":
                 found.append(Found(path, "missing"))
                 continue
-            size, when, mode = next(rest).split()
-            kind = {"f": "file", "d": "directory"}.get(flag, "other")
-            found.append(Found(path, kind, int(size), int(when) * 10**9, int(mode, 8)))
+            try:
+                size, when, mode = next(rest).split()
+                kind = {"f": "file", "d": "directory"}.get(flag, "other")
+                found.append(Found(path, kind, int(size), int(when) * 10**9, int(mode, 8)))
+            except ValueError as error:
+                raise TransferError(f"{self.name}: cannot look at {self.path(path)}: {error}") from error
         return found
 
     def _parse_list(self, source: str, target: str, output: bytes) -> Item:
