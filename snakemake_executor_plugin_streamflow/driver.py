@@ -26,6 +26,7 @@ from .remote.leftovers import end
 from .scaling import Scaling
 from .site import Site
 from .spec import job_spec
+from .tailored import opened
 from .waiting import UNBOUND, Reconsider, Waiting
 
 _RETRIES = 3
@@ -113,6 +114,8 @@ class Driver:
         engine.runtimes.require(modules)
         problems = []
         for targets, rules in needs.items():
+            if engine.companion.deployments[targets[0].deployment].tailors:
+                continue  # there is nothing to look at yet
             try:
                 await engine.sites.open(targets)
                 await engine.runtimes.usable(targets, engine.sites)
@@ -232,8 +235,11 @@ class Driver:
             raise
 
     async def _attempt(self, task: Task, binding: Binding, avoid: frozenset[str]) -> None:
+        async with opened(self._engine, task, binding) as binding:
+            await self._placed(task, binding, avoid)
+
+    async def _placed(self, task: Task, binding: Binding, avoid: frozenset[str]) -> None:
         sites = self._engine.sites
-        await sites.open(binding.targets)
         if task.nested:
             binding = replace(binding, targets=await self._engine.runtimes.usable(binding.targets, sites))
         decision = await self._waiting.place(task, binding, avoid)

@@ -111,6 +111,24 @@ class Sites:
             transient=all(getattr(error, "transient", False) for error in errors),
         )
 
+    async def open_own(self, connector: Connector, target: Target) -> None:
+        """Open the locations that were made for one task; nobody but that looks for them again.
+
+        Raises:
+            DeployError, Unreachable: one cannot be used.
+        """
+        found = await connector.locations(target.service)
+        opened = await asyncio.gather(
+            *(self._open_site(connector, location, target) for location in found), return_exceptions=True
+        )
+        for one in opened:
+            if isinstance(one, Site):
+                await self._take(one)
+        for error in opened:
+            if isinstance(error, BaseException):
+                raise error
+        self._limit_all(connector)
+
     async def first(self, holder: str) -> Site:
         """The first site of a deployment, by its name or that of its filesystem; it is brought up.
 
@@ -231,6 +249,8 @@ class Sites:
             await self._open(target)
 
     async def _open(self, target: Target) -> list[Site]:
+        if self._companion.deployments[target.deployment].tailors:
+            raise DeployError(f"deployment {target.deployment} has no locations but those that are made for a task")
         task = self._opening.get(target)
         if task is not None and task.done():
             failed = task.cancelled() or task.exception() is not None
@@ -289,12 +309,16 @@ class Sites:
         self._told.pop(target, None)
         for left_out in errors:
             self._log.warning(f"deployment {deployment.name}: a location is left out: {left_out}")
-        if deployment.limits != Limits():
-            self._placement.limit(deployment.name, deployment.limits)
+        self._limit_all(connector)
         for site in sites:
             await self._take(site)
         self._log.info(f"deployment {deployment.name} is up: {', '.join(site.location.name for site in sites)}")
         return sites
+
+    def _limit_all(self, connector: Connector) -> None:
+        deployment = connector.deployment
+        if deployment.limits != Limits():
+            self._placement.limit(deployment.name, deployment.limits)
 
     async def _take(self, site: Site) -> None:
         with suppress(SiteError):  # since it was opened, somebody may have said what to end there

@@ -27,7 +27,7 @@ FLOORS = [
     {"staging", "errands", "remake"},
     {"runtime"},
     {"engine"},
-    {"earlier", "keeping", "waiting", "elastic", "scaling"},
+    {"earlier", "keeping", "waiting", "elastic", "scaling", "tailored"},
     {"accounting"},
     {"driver"},
     {"checks"},

@@ -33,6 +33,10 @@ def read_bindings(
             if reader.sound(section, name) and not getattr(section, name):
                 reader.problem(section, name, "expected a name or pattern or a list, got nothing")
         targets = read_targets(reader, section.target or (), declared)
+        for target in targets if len(targets) > 1 else ():
+            options = getattr(declared[target.deployment], "options", None)
+            if getattr(options, "per_task", None):
+                reader.report(section, f"expected {target.deployment!r} as the only target: perTask makes locations")
         keep = _keep(reader, section, declared)
         binding = Binding(section.rule or (), section.group or (), targets, section.policy, keep)
         found.append((binding, where(reader, section, file)))

@@ -40,7 +40,9 @@ def services_of(options: Any) -> tuple[str, ...] | None:
 
 def must_choose(options: Any) -> tuple[str, ...]:
     """Return the services that a target must choose from: those of one project do different things."""
-    services = services_of(options) if isinstance(options, ComposeOptions | KubernetesOptions) else ()
+    alike = isinstance(options, KubernetesJobOptions) and not options.per_task
+    chosen = isinstance(options, ComposeOptions | KubernetesOptions | KubernetesJobOptions) and not alike
+    services = services_of(options) if chosen else ()
     return services if services and len(services) > 1 else ()
 
 
@@ -57,7 +59,8 @@ def size_of(options: Any) -> tuple[int, str]:
         case ApptainerOptions():
             return (1, "instances") if options.instance_name else (options.replicas, "replicas")
         case KubernetesJobOptions():
-            return sum(one.count for one in options.services.values()), "Jobs"
+            most = sum(one.count for one in options.services.values())
+            return sys.maxsize if options.per_task else most, "Jobs"
         case ComposeOptions() | ClusterOptions():
             return sys.maxsize, "containers"
         case DockerOptions():
@@ -170,6 +173,9 @@ def _check_jobs(reader: Reader, options: KubernetesJobOptions) -> None:
     for name, service in options.services.items() if reader.sound(options, "services") else ():
         if not (service.image or service.template):
             reader.report(service, "expected one of image or template")
+        for given in ("count", "cores") if options.per_task else ():
+            if reader.node(service, given):
+                reader.problem(service, given, "expected none: with perTask, each task has a Job of its own size")
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
             reader.report(
                 service, f"expected a name of small letters, digits and '-', as containers have, got {name!r}"

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..errors import DeployError, Unreachable
-from ..model import Deployment, Location
+from ..model import Deployment, Location, Request
 
 if TYPE_CHECKING:
     from .queue import Profile
@@ -218,6 +218,24 @@ class Connector(ABC):
     async def scales_in_order(self, service: str) -> bool:
         """Return whether `scale` can only remove the last location; else any."""
         return False
+
+    async def tailor(self, service: str | None, request: Request, count: int) -> str:
+        """Make locations for one task, each of the size of its request, and wait until they are there.
+
+        Called for deployments that tailor. The task waits here as it would in a queue. On failure and on cancellation
+        nothing is left.
+
+        Returns:
+            A name by which `locations` lists these and no others, and `discard` takes them away.
+
+        Raises:
+            DeployError: with the tool's own text.
+        """
+        raise DeployError(f"{self.deployment.name}: a {self.deployment.type} deployment makes no locations for a task")
+
+    async def discard(self, service: str) -> None:
+        """Take away what `tailor` has made. Idempotent. Raises DeployError: something is left."""
+        raise NotImplementedError
 
     async def close(self) -> None:  # noqa: B027 - most connectors have nothing to drop
         """Drop connections; the deployment stays up. Idempotent."""

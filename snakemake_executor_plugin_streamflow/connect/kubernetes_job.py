@@ -1,5 +1,7 @@
 """Jobs of batch/v1 whose pods wait for work and end when there is none: nothing long-lived runs in the cluster.
 
+They are all of the sizes in the file, and brought up together, or (`perTask`) made for one task each.
+
 Such a Job is what a held allocation is to a queue: its pod's main process is a shell that counts the seconds in which
 nothing of ours runs. Files come and go, and jobs are started, as in any pod. It ends also when nobody is left to ask
 for that; the cluster then removes the Job.
@@ -11,17 +13,20 @@ import asyncio
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import DeployError
-from ..model import JobService, KubernetesJobOptions, Location
+from ..model import Deployment, JobService, KubernetesJobOptions, Location, Request
+from .base import Inner, Log
 from .kubernetes import KubernetesConnector
 from .kubernetes_apply import Objects
-from .kubernetes_manifests import Json
+from .kubernetes_manifests import Json, marked
 from .kubernetes_pods import label_value
+from .kubernetes_tailor import Tailor
 
 AGENT = """trap 'exit 0' TERM INT; n=0
 busy() { for p in /proc/[0-9]*; do
@@ -46,8 +51,33 @@ class KubernetesJobConnector(KubernetesConnector):
     options: KubernetesJobOptions  # type: ignore[assignment]
     _unfit: Mapping[str, DeployError] = {}
 
+    def __init__(self, deployment: Deployment, *, run: str, inner: Inner | None, log: Log) -> None:
+        super().__init__(deployment, run=run, inner=inner, log=log)
+        options = self.options
+        self._tailor = Tailor(
+            self._cluster,
+            deployment.name,
+            most=options.per_task or 1,
+            timeout_s=options.timeout,
+            grace_s=options.grace_period,
+            pods=self.pods,
+            log=log,
+        )
+
+    async def tailor(self, service: str | None, request: Request, count: int) -> str:
+        name = service or next(iter(self.options.services))
+        size = _sized(self.options.services[name], request)
+        template = await asyncio.to_thread(_template, name, size)
+        manifest = marked(job(self.deployment.name, name, size, template), self.labels())
+        return await self._tailor.make(manifest, name, count)
+
+    async def discard(self, service: str) -> None:
+        await self._tailor.discard(service)
+
     async def bring_up(self, objects: Objects, manifests: Sequence[Json]) -> None:
         """Bring up each service by itself: only the jobs of one that does not come up fail."""
+        if self.deployment.tailors:
+            return
 
         async def one(name: str) -> None:
             async def pods() -> Sequence[Json]:
@@ -66,6 +96,12 @@ class KubernetesJobConnector(KubernetesConnector):
             self.log.warning(f"{self.deployment.name}: service {name} cannot be used: {error}")
 
     async def locations(self, service: str | None) -> Sequence[Location]:
+        if service and self.deployment.tailors:
+            there = await super().locations(None)
+            mine = [one for one in there if self._tailor.owner(one.host.split("/", 2)[1]) == service]
+            if not mine:
+                raise DeployError(f"{self.deployment.name}: the pods of {service} are gone", transient=True)
+            return [replace(one, service=service) for one in mine]
         try:
             return await super().locations(service)
         except DeployError as error:
@@ -119,6 +155,17 @@ def job(deployment: str, name: str, service: JobService, template: Json) -> Json
 
 def _service(one: Json) -> str:
     return str(one["metadata"].get("labels", {}).get(SERVICE))
+
+
+def _sized(service: JobService, request: Request) -> JobService:
+    """Return a service of the size that a task asks for."""
+    return replace(
+        service,
+        cores=request.cores,
+        memory=request.memory_b or service.memory,
+        disk=request.disk_b or service.disk,
+        gpus=request.custom.get("gpu", 0) or service.gpus,
+    )
 
 
 def _resources(service: JobService) -> dict[str, str]:

@@ -55,6 +55,11 @@ class Deployment:
     limits: Limits = Limits()
     limit_b: int | None = None
 
+    @property
+    def tailors(self) -> bool:
+        """Whether it has no locations but those that are made for one task each, as large as that asks for."""
+        return getattr(self.options, "per_task", None) is not None
+
     def may_have(self, filesystem: str) -> bool:
         """Whether a filesystem of that name may be one of its locations'."""
         named = self.filesystem is not None and self.filesystem.name == filesystem

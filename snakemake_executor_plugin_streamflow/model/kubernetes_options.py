@@ -46,7 +46,7 @@ class KubernetesOptions(ClusterOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobService:
-    """Jobs of one size."""
+    """Jobs of one size. With `perTask`, `memory`, `disk` and `gpus` are for tasks that do not say what they need."""
 
     image: str | None = option("image to run (default: the template's)")
     template: str | None = option("manifest of a batch/v1 Job that everything else is taken from", path=True, read=True)
@@ -65,4 +65,7 @@ class KubernetesJobOptions(ClusterOptions):
     """Jobs of batch/v1, which end by themselves; each of their pods is a location."""
 
     services: Mapping[str, JobService] = option("the Jobs, by name: sizes and images", required=True)
+    per_task: int | None = option(
+        "a Job for each task, of the size that the task asks for; at most so many tasks at once", minimum=1
+    )
     jobs: int | None = option("jobs at once at each location", 1, minimum=1)

@@ -324,6 +324,10 @@ def test_a_container_in_a_queue_needs_a_node_that_is_held() -> None:
         ),
         ("a: {type: kubernetes-job, config: {services: {small: {count: 2}}}}", "expected one of image or template"),
         ("a: {type: kubernetes-job, config: {services: {Small: {image: i}}}}", "expected a name of small letters"),
+        (
+            "a: {type: kubernetes-job, config: {perTask: 3, services: {small: {image: i, count: 2}}}}",
+            "services.small.count: expected none: with perTask",
+        ),
         ("a: {type: kubernetes, wraps: box, config: {files: m.yml}}", "kubernetes cannot wrap docker"),
     ],
 )
