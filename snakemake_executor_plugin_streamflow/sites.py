@@ -27,6 +27,8 @@ _PAUSE_S = 60.0
 """How long a deployment that could not be brought up is not tried again."""
 _LOOK_S = 30.0
 """Between two looks for locations that are new, or have come back."""
+_SOON_S = (1.0, 3.0, 5.0, 8.0)
+"""Before looks for what comes in the place of a location that is gone for good."""
 
 
 class Sites:
@@ -200,6 +202,8 @@ class Sites:
         location = site.location
         self._take_out(site, lost=not site.in_place)
         self._spawn(self._abandon(site))
+        if site.connector.ephemeral:
+            self._spawn(self._look_soon(location.deployment, location.service))
         if not any(
             (s.location.deployment, s.location.service) == (location.deployment, location.service) for s in self
         ):
@@ -361,6 +365,12 @@ class Sites:
             await asyncio.sleep(_LOOK_S)
             with suppress(SiteError):
                 await self._look(target)
+
+    async def _look_soon(self, deployment: str, service: str) -> None:
+        for pause_s in _SOON_S:
+            await asyncio.sleep(pause_s)
+            with suppress(SiteError):
+                await self.look(deployment, service)
 
     async def look(self, deployment: str, service: str) -> None:
         """Take the locations of a service that have come since.

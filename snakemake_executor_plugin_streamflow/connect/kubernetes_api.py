@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,8 +33,14 @@ from .kubernetes_tunnel import Tunnel
 
 CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S = 10, 60
 PING_S, PONG_S = 30, 120
+BUSY_S, LONGEST_PAUSE_S = 20.0, 5.0
+"""How long a server is asked again that says when to come back, and the longest pause before that."""
 QUEUE_FRAMES = 64
 SEND_BUFFER_B = 1024 * 1024
+
+
+Answer = tuple[int, bytes, float | None]
+"""HTTP's status, what is said, and the seconds after which to ask again."""
 
 
 class Refused(DeployError):
@@ -130,11 +137,25 @@ class Cluster:
             tunnel.close()
 
     async def _answer(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any) -> bytes:
+        """Send a request; one that was turned away with a time to come back (`Retry-After`) is sent again.
+
+        Such a request was not begun, so this holds for all methods, as in the clients of Kubernetes itself.
+        """
+        end = time.monotonic() + BUSY_S
+        while True:
+            status, answer, later = await self._once(method, path, query, body)
+            if 200 <= status < 300:
+                return answer
+            if later is None or (status != 429 and status < 500) or time.monotonic() > end:
+                raise Refused(_words(answer, status), status)
+            await asyncio.sleep(min(later, LONGEST_PAUSE_S))
+
+    async def _once(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any) -> Answer:
         access = await self._connected()
         words = tuple((query or {}).items())
         running = asyncio.ensure_future(asyncio.to_thread(_request, self._pool, access, method, path, words, body))
         try:
-            status, answer = await asyncio.shield(running)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
             running.add_done_callback(lambda done: done.cancelled() or done.exception())
             while method != "GET" and not running.done():
@@ -143,9 +164,6 @@ class Cluster:
             raise
         except (OSError, urllib3.exceptions.HTTPError) as error:
             raise self._unreachable(error) from error
-        if not 200 <= status < 300:
-            raise Refused(_words(answer, status), status)
-        return answer
 
     async def _connected(self) -> Access:
         async with self._finding:
@@ -178,7 +196,7 @@ class Cluster:
 
 def _request(
     pool: urllib3.PoolManager, access: Access, method: str, path: str, query: Sequence[tuple[str, Any]], body: Any
-) -> tuple[int, bytes]:
+) -> Answer:
     headers = [("Accept", "application/json, */*"), *access.headers()]
     if body is not None:
         headers.append(("Content-Type", "application/merge-patch+json" if method == "PATCH" else "application/json"))
@@ -190,7 +208,8 @@ def _request(
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=REPLY_TIMEOUT_S),
         retries=False,
     )
-    return reply.status, reply.data
+    later = reply.headers.get("Retry-After", "")
+    return reply.status, reply.data, float(later) if later.isdecimal() else None
 
 
 def _words(answer: bytes, status: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,11 +21,12 @@ MISSING, FORBIDDEN = "missing", "forbidden"
 
 
 class BatchServer(ThreadingHTTPServer):
-    """A server on the loopback interface. `jobs` are those that are there, by name."""
+    """A server on the loopback interface. `jobs` are those that are there, by name; `busy` deletions are put off."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.busy = 0
         self.kubeconfig = folder / "kubeconfig"
         self.kubeconfig.write_text(yaml.safe_dump(kubeconfig(f"http://127.0.0.1:{self.server_port}")))
 
@@ -59,12 +60,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.busy:
+            self.server.busy -= 1
+            self._reply({"message": "too many requests"}, 429, {"Retry-After": "0"})
+            return
         self.server.jobs.pop(self.path.rsplit("/", 1)[1], None)
         self._reply({})
 
-    def _reply(self, content: Any, code: int = 200) -> None:
+    def _reply(self, content: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> None:
         body = json.dumps(content).encode()
         self.send_response(code)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
