@@ -42,7 +42,7 @@ async def opened(engine: Engine, task: Task, binding: Binding) -> AsyncIterator[
 
 async def _discard(engine: Engine, own: Target) -> None:
     mine = [s for s in engine.sites if (s.location.deployment, s.location.service) == (own.deployment, own.service)]
-    await engine.retire(mine)
+    await engine.sites.retire(mine)
     connector = engine.lifecycle.connectors().get(own.deployment)
     try:
         if connector is not None and own.service is not None:

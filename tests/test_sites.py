@@ -271,3 +271,31 @@ def test_jobs_of_earlier_runs_are_ended_also_where_a_location_comes_up_just_then
         assert sum(searched) == 4, "in a folder that a location shares, transfers are on their way by now"
     finally:
         engine.stop()
+
+
+def test_what_comes_in_the_place_of_a_location_that_is_gone_is_used_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, shown = LocalConnector.locations, {"two/0"}
+
+    async def locations(connector: LocalConnector, service: str | None) -> list[Location]:
+        return [one for one in await usual(connector, service) if one.name in shown]
+
+    async def lose() -> None:
+        site = engine.sites["two/0"]
+        await site.session.close()
+        monkeypatch.setattr(site.session, "lost", True)
+        shown.clear()
+        shown.add("two/1")
+        assert engine.sites.strike(site, Unreachable("it is gone"))
+
+    monkeypatch.setattr(LocalConnector, "locations", locations)
+    monkeypatch.setattr(LocalConnector, "ephemeral", True)
+    two = Deployment("two", "local", LocalOptions(locations=2), workdir=PurePosixPath(tmp_path / "two"))
+    engine = engine_for(tmp_path, two)
+    try:
+        engine.wait(engine.sites.open([Target("two")]))
+        engine.wait(lose())
+        wait_until(lambda: engine.sites.get("two/1") is not None)
+    finally:
+        engine.stop()
