@@ -171,6 +171,8 @@ class Cluster:
                 found = await asyncio.to_thread(Access.read, self._options)
                 if self._inner is not None:
                     await self._through(self._inner, found)
+                if not found.configuration.verify_ssl:  # the user wants that; a warning for each request helps nobody
+                    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 self._tls = found.tls()
                 self._pool = client.ApiClient(found.configuration).rest_client.pool_manager
                 self._access = found

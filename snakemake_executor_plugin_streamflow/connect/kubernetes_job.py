@@ -25,7 +25,7 @@ from .base import Inner, Log
 from .kubernetes import KubernetesConnector
 from .kubernetes_apply import Objects
 from .kubernetes_manifests import Json, marked
-from .kubernetes_pods import label_value
+from .kubernetes_pods import label_value, selector
 from .kubernetes_tailor import Tailor
 
 AGENT = """trap 'exit 0' TERM INT; n=0
@@ -75,7 +75,10 @@ class KubernetesJobConnector(KubernetesConnector):
         await self._tailor.discard(service)
 
     async def bring_up(self, objects: Objects, manifests: Sequence[Json]) -> None:
-        """Bring up each service by itself: only the jobs of one that does not come up fail."""
+        """Bring up each service by itself: only the jobs of one that does not come up fail.
+
+        Its Jobs are deleted at once: the room that they were given, or wait for, is the others'.
+        """
         if self.deployment.tailors:
             return
 
@@ -83,15 +86,24 @@ class KubernetesJobConnector(KubernetesConnector):
             async def pods() -> Sequence[Json]:
                 return [pod for pod in await self.pods() if _service(pod) == label_value(name)]
 
-            await self.make(objects, [one for one in manifests if _service(one) == label_value(name)], pods)
+            mine = [one for one in manifests if _service(one) == label_value(name)]
+            try:
+                await self.make(objects, mine, pods)
+            except DeployError:
+                made = await objects.labelled(mine[:1], selector({**self.labels(), SERVICE: label_value(name)}))
+                await objects.delete(made, grace_s=None)
+                raise
 
         names = list(self.options.services)
         ends = await asyncio.gather(*map(one, names), return_exceptions=True)
         errors = {name: end for name, end in zip(names, ends, strict=True) if isinstance(end, BaseException)}
         self._unfit = {name: error for name, error in errors.items() if isinstance(error, DeployError)}
         for error in errors.values():
-            if not isinstance(error, DeployError) or len(self._unfit) == len(names):
+            if not isinstance(error, DeployError):
                 raise error
+        if len(self._unfit) == len(names):
+            said = "\n".join(dict.fromkeys(map(str, self._unfit.values())))
+            raise DeployError(said, transient=all(error.transient for error in self._unfit.values()))
         for name, error in self._unfit.items():
             self.log.warning(f"{self.deployment.name}: service {name} cannot be used: {error}")
 

@@ -25,9 +25,10 @@ def jobs(server: BatchServer, **images: str) -> KubernetesJobConnector:
 def test_only_the_jobs_of_a_service_that_does_not_come_up_fail(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def check(batch: KubernetesJobConnector) -> None:
+    async def check(server: BatchServer, batch: KubernetesJobConnector) -> None:
         await batch.deploy()
         assert [one.service for one in await batch.locations("good")] == ["good", "good"]
+        assert len(server.jobs) == 2, "those of the others do not hold the room that these may need"
         assert [one.service for one in await batch.locations(None)] == ["good", "good"]
         with pytest.raises(DeployError, match=r"service gone cannot be used: .*ImagePullBackOff"):
             await batch.locations("gone")
@@ -37,7 +38,7 @@ def test_only_the_jobs_of_a_service_that_does_not_come_up_fail(
         await batch.close()
 
     with batch_server(tmp_path) as server:
-        asyncio.run(check(jobs(server, gone=MISSING, good="debian:12", large=FORBIDDEN)))
+        asyncio.run(check(server, jobs(server, gone=MISSING, good="debian:12", large=FORBIDDEN)))
         assert server.jobs == {}
     assert "service gone cannot be used" in caplog.text
 
