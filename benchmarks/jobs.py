@@ -2,8 +2,9 @@
 
     python benchmarks/jobs.py [WHERE ...] [--jobs N] [--rounds N]
 
-WHERE: sites, ssh, docker, apptainer, generic; default: all. Each way runs once a round, in turn; the best of each are
-compared. `apptainer` is compared with `docker`: two instances with two containers.
+WHERE: sites, ssh, docker, apptainer, generic, kubernetes; default: all but the last, which needs KUBECONFIG.
+Each way runs once a round, in turn; the best of each are compared. `apptainer` and `kubernetes` are compared with
+`docker`: two instances, or pods, with two containers.
 """
 
 from __future__ import annotations
@@ -83,17 +84,13 @@ def against_generic(below: Path, count: int, rounds: int) -> None:
     rig.say("cluster-generic / sites, time per job", ratio, 30, at_least=True)
 
 
-def against_docker(below: Path, count: int, rounds: int) -> None:
-    """Compare instances with containers: wall time, and the processor time of Snakemake and what it starts."""
-    runs: dict[str, list[rig.Run]] = {"docker": [], "apptainer": []}
-    with rig.docker_options() as docker, rig.apptainer_options() as apptainer:
+def against_docker(kind: str, below: Path, count: int, rounds: int) -> None:
+    """Compare instances or pods with containers: wall time, and the processor time of Snakemake and what it starts."""
+    runs: dict[str, list[rig.Run]] = {"docker": [], kind: []}
+    with rig.docker_options() as docker, rig.pods_or_instances(kind) as others:
         config = {
             "docker": {"type": "docker", "config": {**docker, "cores": PARALLEL}},
-            "apptainer": {
-                "type": "apptainer",
-                "workdir": str(below / "work"),
-                "config": {**apptainer, "cores": PARALLEL},
-            },
+            kind: {"type": kind, "workdir": str(below / "work"), "config": {**others, "cores": PARALLEL}},
         }
 
         def measure(which: str) -> float:
@@ -103,10 +100,10 @@ def against_docker(below: Path, count: int, rounds: int) -> None:
             return done.seconds
 
         times = rig.alternate(rounds, {which: partial(measure, which) for which in runs})
-    ratio = min(times["apptainer"]) / min(times["docker"])
-    rig.say(f"{count} jobs, apptainer / docker, wall time", ratio, 1.2)
-    cpu = min(run.cpu_s for run in runs["apptainer"]) / min(run.cpu_s for run in runs["docker"])
-    rig.say(f"{count} jobs, apptainer / docker, processor time of Snakemake and its children", cpu, 1.2)
+    ratio = min(times[kind]) / min(times["docker"])
+    rig.say(f"{count} jobs, {kind} / docker, wall time", ratio, 1.2)
+    cpu = min(run.cpu_s for run in runs[kind]) / min(run.cpu_s for run in runs["docker"])
+    rig.say(f"{count} jobs, {kind} / docker, processor time of Snakemake and its children", cpu, 1.2)
 
 
 def main() -> None:
@@ -121,8 +118,8 @@ def main() -> None:
             below = stack.enter_context(rig.workflow(""))
             if where == "sites":
                 against_local("sites", rig.local_sites(below, PARALLEL), args.jobs, args.rounds)
-            elif where == "apptainer":
-                against_docker(below, args.jobs, args.rounds)
+            elif where in ("apptainer", "kubernetes"):
+                against_docker(where, below, args.jobs, args.rounds)
             elif where == "generic":
                 against_generic(below, args.jobs, args.rounds)
             else:

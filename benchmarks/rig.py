@@ -159,6 +159,21 @@ def apptainer_options() -> Iterator[dict[str, object]]:
         yield {"image": str(apptainer.make_image(Path(folder))), "replicas": 2}
 
 
+@contextlib.contextmanager
+def kubernetes_options() -> Iterator[dict[str, object]]:
+    """Give the options of two pods in the cluster that KUBECONFIG names."""
+    from tests.servers import kubernetes
+
+    with tempfile.TemporaryDirectory(prefix="streamflow-bench-") as folder:
+        pods = kubernetes.workload("Deployment", "streamflow-bench", 2)
+        yield {"files": [kubernetes.manifest(Path(folder), pods)], "gracePeriod": 1}
+
+
+def pods_or_instances(kind: str) -> contextlib.AbstractContextManager[dict[str, object]]:
+    """Give the options of two locations that are compared with two containers."""
+    return kubernetes_options() if kind == "kubernetes" else apptainer_options()
+
+
 def connector(kind: str, options: Mapping[str, object], name: str = "bench") -> Connector:
     """Return a connector of the package for these options."""
     own = f"b{os.getpid()}"
