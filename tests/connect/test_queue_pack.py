@@ -95,7 +95,7 @@ def test_an_allocation_without_work_is_given_back_and_asked_for_anew(tmp_path: P
 
 
 def test_an_allocation_that_ends_before_it_is_used_is_asked_for_anew(tmp_path: Path, slurm: Slurm) -> None:
-    blocker = slurm.said("sbatch --parsable -N3 --exclusive --wrap 'sleep 60'").strip()
+    blocker = slurm.said("sbatch --parsable -o /dev/null -N3 --exclusive --wrap 'sleep 60'").strip()
     wait_until(lambda: slurm.said("squeue -h -t RUNNING"))
     work = write_workflow(tmp_path, RULES, packed())
     inputs(work)
