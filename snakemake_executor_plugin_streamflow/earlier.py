@@ -52,6 +52,8 @@ class Earlier:
         for record in (record for run in dead for record in journal.tasks(run)):
             if record.state is State.ACCOUNTED:
                 done.setdefault(record.location, []).append(record.id)
+            elif record.state in _LIVING:
+                done.setdefault(record.location, [])  # it may run there, whether a job goes there now or not
         if dead and not alive:
             await asyncio.to_thread(_remove_partial, here)
         if dead:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
+import subprocess
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -12,11 +15,12 @@ import pytest
 from snakemake_executor_plugin_streamflow import spec
 from snakemake_executor_plugin_streamflow.accounting import Accounting, Tally
 from snakemake_executor_plugin_streamflow.driver import Driver
-from snakemake_executor_plugin_streamflow.earlier import attempts_before
+from snakemake_executor_plugin_streamflow.earlier import Earlier, attempts_before
 from snakemake_executor_plugin_streamflow.engine import HERE, Engine
 from snakemake_executor_plugin_streamflow.errors import DataLost, JobFailed, JobTimeout
 from snakemake_executor_plugin_streamflow.files import Files
 from snakemake_executor_plugin_streamflow.jobs import Member, Output, Task
+from snakemake_executor_plugin_streamflow.journal import State
 from snakemake_executor_plugin_streamflow.keeping import Keeping
 from snakemake_executor_plugin_streamflow.model import (
     Binding,
@@ -146,6 +150,30 @@ def test_files_that_were_made_again_stay_as_long_as_somebody_needs_them(tmp_path
         await asyncio.wait([making])
 
     asyncio.run(do())
+
+
+def test_a_job_that_nobody_needs_any_more_is_ended_though_no_other_goes_there(tmp_path: Path) -> None:
+    site = Deployment("site", "local", LocalOptions(), workdir=PurePosixPath(tmp_path / "site"))
+    run = Engine(Companion(tmp_path / "f", deployments={"site": site}), tmp_path, log=logging.getLogger())
+    left = subprocess.Popen(["sleep", "60"], env={**os.environ, "STREAMFLOW_JOB": "dead-1"}, start_new_session=True)
+    folder = tmp_path / "site/.streamflow/jobs/dead-1"
+    folder.mkdir(parents=True)
+    (folder / "pid").write_text(f"{left.pid}\n")
+
+    async def take_over() -> None:
+        values = ("dead", time.time(), 2**22 + 1, os.uname().nodename)  # no process has this number
+        run.journal._write("INSERT INTO runs VALUES (?, ?, NULL, ?, ?)", *values)
+        run.journal.add_task("dead-1", run="dead", job="dead-1", rule="r", outputs=[])
+        run.journal.change_task("dead-1", State.RUNNING, location="site", directory="")
+        await Earlier(run).take_over([])
+
+    run.launch()
+    try:
+        run.wait(take_over(), 20)
+        assert left.wait(20) == -15
+    finally:
+        left.kill()
+        run.stop()
 
 
 def test_an_attempt_knows_those_before_it() -> None:
