@@ -14,7 +14,7 @@ from .effects import effects
 from .engine import Engine
 from .errors import DataLost, JobFailed, JobTimeout, SiteError, quote_tail
 from .finish import finish, undo
-from .jobs import Output, Task
+from .jobs import SCRIPTS, Output, Task
 from .journal import State
 from .keeping import Keeping
 from .model import Binding, is_address
@@ -92,7 +92,7 @@ class Accounting:
         home = [(output, found) for output, found in pairs if output.home]
         moved = await site.insist(lambda: staging.stage_out(site, home))
         if task.effects and not site.in_place:
-            moved += await site.insist(partial(self._bring_effects, site, task))
+            moved += await site.insist(partial(self._bring_effects, site, task, task.effects))
         self._tally.fetched_b[site.location.name] += moved
         await self._deliver(site, outputs)
         self._go_home(self._keeping.after(site, task, binding))
@@ -137,14 +137,17 @@ class Accounting:
                     raise
                 self._engine.errands.spare(() if keep else [output.path for output in old])
             moved = await site.insist(lambda: staging.stage_out(site, wanted))
+            if SCRIPTS in task.effects and not site.in_place:
+                moved += await self._bring_effects(site, task, [SCRIPTS])
             self._tally.fetched_b[site.location.name] += moved
 
-    async def _bring_effects(self, site: Site, task: Task) -> int:
+    async def _bring_effects(self, site: Site, task: Task, folders: Sequence[str]) -> int:
         """Tell the ledger of what a job has made beside its outputs, and bring it home; return the bytes that moved."""
         staging = self._engine.staging
-        found = staging.account_effects(site, task, await effects(site, task.id))
+        found = staging.account_effects(site, task, await effects(site, task.id, folders))
         if task.floating:
-            self._go_home(self._bring_home(site, [one.path for one in found if not task.outputs()]))
+            scripts = [one.path for one in found if one.path.startswith(f"{SCRIPTS}/")]
+            self._go_home(self._bring_home(site, scripts if task.outputs() else [one.path for one in found]))
             return 0
         moved = await staging.stage_out(site, [(Output(one.path), one) for one in found])
         self._engine.files.settle([one.path for one in found])

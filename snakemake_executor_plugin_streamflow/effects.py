@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .errors import TransferError, quote_tail
 from .remote.job import Found
-from .remote.quote import decode, quote
+from .remote.quote import decode, quote, words
 from .site import Site
 
 _REFUSED = frozenset(("", ".", "..", ".streamflow", ".snakemake"))
@@ -12,10 +14,11 @@ _LEEWAY_S = 1
 """Times of files lag behind, and some know whole seconds only."""
 
 
-async def effects(site: Site, job: str) -> list[Found]:
-    """Return the files below a site's working directory that changed since a job there began, or shortly before.
+async def effects(site: Site, job: str, folders: Sequence[str]) -> list[Found]:
+    """Return the files below folders of a site that changed since a job there began, or shortly before.
 
-    Some are those of other jobs. Paths are relative to the working directory; what belongs to Snakemake is left out.
+    Some are those of other jobs. Paths are relative to the working directory, "." stands for it; what belongs to
+    Snakemake is left out, but for folders that are named.
 
     Raises:
         TransferError, Unreachable: it cannot be found out.
@@ -23,7 +26,8 @@ async def effects(site: Site, job: str) -> list[Found]:
     folder = quote(site.directory(job))
     done = await site.shells.ask(
         f"""touch -d "@$(($(stat -c %Y {folder}/script) - {_LEEWAY_S}))" {folder}/since || exit 1
-find . \\( -name .streamflow -o -name .snakemake \\) -prune -o -type f -newer {folder}/since -print0 2>/dev/null; :"""
+find {words(folders)} \\( -name .streamflow -o -name .snakemake \\) -prune -o -type f \\
+  -newer {folder}/since -print0 2>/dev/null; :"""
     )
     if done.code:
         raise TransferError(f"{site.location.name}: cannot look for what {job} has made:\n{quote_tail(done.output)}")

@@ -4,7 +4,7 @@ from . import cache
 from .names import floats, name_of
 from .nested import LAUNCHER, PROGRAMS, PYTHON, NestedCommands
 from .outlook import Outlook, Rest
-from .prepare import check_protected, prepare
+from .prepare import SCRIPTS, check_protected, prepare
 from .sources import Sources
 from .supported import why_too_old
 from .targets import targets
@@ -15,6 +15,7 @@ __all__ = [
     "LAUNCHER",
     "PROGRAMS",
     "PYTHON",
+    "SCRIPTS",
     "Ensure",
     "Member",
     "NestedCommands",

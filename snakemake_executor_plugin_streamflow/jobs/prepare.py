@@ -11,6 +11,9 @@ from typing import Any
 
 from .names import floats, name_of
 
+SCRIPTS = ".snakemake/scripts"
+"""Folder of the copies of scripts, below the working directory."""
+
 
 async def prepare(job: Any, *, nested: bool) -> None:
     """Remove old outputs, keep copies of those to be updated, make directories; of every member of a group.
@@ -39,6 +42,13 @@ async def prepare(job: Any, *, nested: bool) -> None:
         for f in (*member.log, *([member.benchmark] if member.benchmark else ())):
             if not floats(f):
                 f.prepare()
+        if has_script(member):
+            os.makedirs(SCRIPTS, exist_ok=True)  # as the local executor does: tools look there for copies that are kept
+
+
+def has_script(job: Any) -> bool:
+    """Whether Snakemake makes a copy of a script, with the job's values, and runs that."""
+    return bool(job.is_script or job.is_notebook or job.is_wrapper)
 
 
 def check_protected(job: Any, at_sites: Callable[[list[str]], Collection[str]]) -> None:

@@ -86,7 +86,8 @@ class Task:
         resources: what its rules ask for by Snakemake's names, without Snakemake's own guesses.
         again: it makes anew what was lost, for others: Snakemake knows nothing of it.
         floating: its outputs stay where they are made, and all that Snakemake does with outputs is done there.
-        effects: what it makes counts beyond its outputs: it declares none, or they name files for others (checkpoints).
+        effects: folders in which what it makes counts beyond its outputs: "." when it declares none, or when they name
+            files for others (checkpoints), and that of copies of scripts when these are kept.
     """
 
     id: str
@@ -102,7 +103,7 @@ class Task:
     resources: Mapping[str, int | str] = field(default_factory=dict)
     floating: bool = False
     again: bool = False
-    effects: bool = False
+    effects: tuple[str, ...] = ()
 
     def outputs(self) -> tuple[Output, ...]:
         """All that its members make."""

@@ -14,6 +14,7 @@ from ..remote.job import Command
 from .direct import renderer
 from .names import floats, is_tbd, name_of
 from .nested import NestedCommands
+from .prepare import SCRIPTS, has_script
 from .software import why_made
 from .sources import Sources
 from .targets import is_target
@@ -149,7 +150,7 @@ class Translator:
             sources=sources,
             resources=_wishes(jobs, job if group else None, request.cores),
             floating=self._floating,
-            effects=any(j.is_checkpoint or not j.output for j in jobs),
+            effects=_effects(jobs, nested),
         )
 
     def _name(self, f: Any) -> str:
@@ -234,6 +235,13 @@ def _ensure(job: Any, f: Any) -> Ensure | None:
     if callable(digest):
         digest = digest(job.wildcards)
     return Ensure(bool(wanted.get("non_empty")), algorithm, str(digest) if algorithm else "")
+
+
+def _effects(jobs: Sequence[Any], nested: bool) -> tuple[str, ...]:
+    """Folders in which a task makes more than its outputs."""
+    beside = any(job.is_checkpoint or not job.output for job in jobs)
+    keeps = nested and not jobs[0].dag.workflow.execution_settings.cleanup_scripts and any(map(has_script, jobs))
+    return (*(["."] if beside else []), *([SCRIPTS] if keeps else []))
 
 
 def _always(job: Any, f: Any) -> bool:

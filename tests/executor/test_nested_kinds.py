@@ -101,7 +101,7 @@ FILES = {
 
 
 ARGS = ["--config", "cli=5", "--configfile", "config/more.yaml", "--set-threads", "cached=2", "--cores", "2"]
-ARGS += ["--set-resources", "big:tokens=7", "--default-resources", "mem_mb=123", "tokens=1"]
+ARGS += ["--set-resources", "big:tokens=7", "--default-resources", "mem_mb=123", "tokens=1", "--skip-script-cleanup"]
 ENV = {"KINDS_TOKEN": "secret"}
 HERE = ("big", "jinja", "yaml_template")
 """Handed-over rules and templates are local jobs of Snakemake."""
@@ -118,10 +118,15 @@ def wrappers(folder: Path) -> list[str]:
     return ["--wrapper-prefix", f"file://{folder}/wrappers/"]
 
 
+def copies_of_scripts(work: Path) -> set[str]:
+    return {file.name.partition(".")[2] for file in (work / ".snakemake/scripts").iterdir()}
+
+
 def test_every_kind_makes_the_same_files_as_here(tmp_path: Path) -> None:
     timeless = SNAKEFILE.replace('        benchmark: "bench/timed.tsv"\n', "")
     run = same_as_local(tmp_path, timeless, *ARGS, *wrappers(tmp_path), prepare=prepare, env=ENV)
     assert run.jobs("one") == 8, f"all but {HERE}"
+    assert copies_of_scripts(run.work) == copies_of_scripts(run.work.with_name("local")) != set()
     sent = {path.parent.name for path in (run.sites / "one").rglob("wrapper.py")}
     assert sent == {"count"}
     assert not list((run.sites / "one").rglob("reads.fq"))
@@ -131,6 +136,7 @@ def test_every_kind_works_where_files_float(tmp_path: Path) -> None:
     args = [*ARGS, *wrappers(tmp_path)]
     run = run_workflow(tmp_path, SNAKEFILE, TWO_SITES, *args, *FLOATING, prepare=prepare, env=ENV)
     assert run.jobs("one") == 8, f"all but {HERE}"
+    assert {"tell.R", "tell.py", "words.sh"} <= copies_of_scripts(run.work)
     assert (run.sites / "one/bench/timed.tsv").read_text().startswith("s\th:m:s\t")
     assert (run.work / "out/r.txt").read_text().split() == ["one", "two", "three", "x", "y", "2.5", "2", "base"]
     assert (run.work / "out/cached.txt").read_text().startswith("7 123\n 2 123 {")
