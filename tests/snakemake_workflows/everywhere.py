@@ -1,10 +1,11 @@
 """All of Snakemake's own test workflows: with the local executor, at a local site, in containers, in both modes.
 
-python -m tests.snakemake_workflows.everywhere [--seconds N] [--modes MODE,...] [NAME ...]
+python -m tests.snakemake_workflows.everywhere [--seconds N] [--modes MODE,...] [--write] [NAME ...]
 
 What has been found is kept in `.snakemake-tests/`: a run that was interrupted, or whose N seconds are over, goes on
 where it was; one that is complete starts anew, or, with names, runs these again. At the end stands the table; it goes
-into `docs/snakemake-tests.md`, and the exit code is 1 when a workflow does other than `workflows.yml` says.
+into `docs/snakemake-tests.md`, with --write also when there is more to do, and says so; the exit code is 1 when a
+workflow does other than `workflows.yml` says.
 """
 
 from __future__ import annotations
@@ -115,23 +116,29 @@ def summary(records: Mapping[str, Record], lists: Mapping[str, Mapping[str, str]
     """Return the figures of all modes as a table in Markdown."""
     able = passing(records["local"])
     lines = [
-        "| | run | pass with jobs there | pass without a job for a site | cannot pass, listed | other |",
-        "|---|---|---|---|---|---|",
+        "| | tests | pass with jobs there | pass without a job for a site | cannot pass, listed | other | not run |",
+        "|---|---|---|---|---|---|---|",
     ]
     odd = unexpected(records, lists)
     for mode, record in records.items():
-        known = {name: outcome for name, outcome in record.outcomes.items() if mode == "local" or name in able}
-        passed = [name for name, outcome in known.items() if outcome.outcome == "passed"]
         if mode == "local":
-            lines.append(f"| {MODES[mode]} | {len(known)} | {len(passed)} | | | |")
+            lines.append(f"| {MODES[mode]} | {len(names())} | | {len(able)} | | | {len(left(records, mode))} |")
             continue
+        known = {name: outcome for name, outcome in record.outcomes.items() if name in able}
+        passed = [name for name, outcome in known.items() if outcome.outcome == "passed"]
         busy = [name for name in passed if known[name].jobs]
         listed = [name for name in known if name in reasons(lists, mode)]
         lines.append(
-            f"| {MODES[mode]} | {len(known)} | {len(busy)} | {len(passed) - len(busy)} "
-            f"| {len(listed)} | {len(odd[mode])} |"
+            f"| {MODES[mode]} | {len(able)} | {len(busy)} | {len(passed) - len(busy)} "
+            f"| {len(listed)} | {len(odd[mode])} | {len(left(records, mode))} |"
         )
     return "\n".join(lines)
+
+
+def left(records: Mapping[str, Record], mode: str) -> list[str]:
+    """Return what has not been run in a mode."""
+    wanted = names() if mode == "local" else passing(records["local"])
+    return [name for name in wanted if name not in records[mode].outcomes]
 
 
 def page(records: Mapping[str, Record], lists: Mapping[str, Mapping[str, str]]) -> str:
@@ -142,6 +149,10 @@ def page(records: Mapping[str, Record], lists: Mapping[str, Mapping[str, str]]) 
         "executor, with everything bound to a site of this machine with a working directory of its own, and to a "
         "container without network and without a shared folder. The number is that of the jobs that ran there; – where "
         "the test asks for none.\n",
+    ]
+    if any(left(records, mode) for mode in records):
+        lines.append("**This is not the whole of it**: the last column counts what has not been run.\n")
+    lines += [
         summary(records, lists),
         "\n| test | " + " | ".join(MODES[mode] for mode in records if mode != "local") + " |",
         "|---|" + "---|" * (len(records) - 1),
@@ -152,12 +163,17 @@ def page(records: Mapping[str, Record], lists: Mapping[str, Mapping[str, str]]) 
     lines.append("\nWhat cannot pass, and why:\n")
     for title, part in (("at any site", lists["not"]), ("where files float", lists["not_floating"])):
         lines += [f"| {title} | |", "|---|---|", *(f"| {name} | {why} |" for name, why in sorted(part.items())), ""]
-    return "\n".join(lines)
+    other = [name for name, outcome in records["local"].outcomes.items() if outcome.outcome != "passed"]
+    lines.append(
+        "What does not pass with the local executor either, where this was run, for want of the internet, conda, other "
+        f"plugins or programs: {', '.join(sorted(other))}."
+    )
+    return "\n".join(lines) + "\n"
 
 
 def cell(outcome: Outcome | None) -> str:
     if outcome is None:
-        return ""
+        return "not run"
     return (str(outcome.jobs) if outcome.jobs else "–") if outcome.outcome == "passed" else "no"
 
 
@@ -165,6 +181,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--modes", type=lambda text: text.split(","), default=list(MODES))
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     until = time.monotonic() + args.seconds
@@ -191,6 +208,7 @@ def main() -> int:
     print(f"\n{summary(records, lists)}")
     if done and args.modes == list(MODES):
         (folder / "complete").touch()
+    if args.write or (folder / "complete").exists():
         (ROOT / "docs" / "snakemake-tests.md").write_text(page(records, lists))
     return 3 if not done else int(any(odd.values()))
 
