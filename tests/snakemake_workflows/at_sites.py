@@ -53,11 +53,14 @@ def at_a_site(common: Any) -> Any:
     @wraps(run)
     def wrapped(path: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("cluster", None), kwargs.pop("cluster_status", None)  # what any cluster executor must do
-        other = {"executor", "conda_create_envs", "conda_list_envs", "archive", "containerize", "no_tmpdir"}
+        other = {"executor", "conda_create_envs", "conda_list_envs", "archive", "containerize"}
         other |= {"default_storage_provider", "shared_fs_usage"}
         command = kwargs.get("shellcmd") or ""
-        if not SITE or other & kwargs.keys() or kwargs.get("sigint_after") or NOT_RUNS.search(command):
+        shared = kwargs.get("no_tmpdir") and Path(path).is_relative_to(os.getcwd())  # Snakemake's own, for all modes
+        if not SITE or shared or other & kwargs.keys() or kwargs.get("sigint_after") or NOT_RUNS.search(command):
             return run(path, *args, **kwargs)
+        if kwargs.get("no_tmpdir"):
+            kwargs["tmpdir"] = path
         if kwargs.get("tmpdir") is None:
             slug = (Path(path) / kwargs.get("snakefile", "Snakefile")).parent.name
             with common.prepare_tmpdir(Path(path), name_slug=slug, cleanup=False) as work:
