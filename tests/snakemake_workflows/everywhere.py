@@ -43,7 +43,7 @@ MODES = {
 FIRST = {"container": "site", "floating_container": "floating"}
 """Modes in which only those tests run that ask for jobs in another one."""
 
-CHUNK = 20
+CHUNK = 10
 WORKERS = 2
 
 
@@ -141,14 +141,13 @@ def summary(records: Mapping[str, Record], lists: Mapping[str, Mapping[str, str]
 
 
 def due(records: Mapping[str, Record], mode: str) -> list[str]:
-    """Return what is to be run in a mode, as far as that is known."""
+    """Return what is to be run in a mode, as far as that is known: at first what asks for jobs."""
     if mode == "local":
         return names()
-    able = passing(records["local"])
-    if mode not in FIRST:
-        return able
-    first = records[FIRST[mode]].outcomes
-    return [name for name in able if name in first and first[name].jobs]
+    first = records[FIRST.get(mode, "site")].outcomes
+    busy = {name for name, outcome in first.items() if outcome.jobs}
+    able = sorted(passing(records["local"]), key=lambda name: name not in busy)
+    return [name for name in able if name in busy] if mode in FIRST else able
 
 
 def left(records: Mapping[str, Record], mode: str) -> list[str]:
