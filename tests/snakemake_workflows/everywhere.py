@@ -40,7 +40,7 @@ MODES = {
     "container": "container",
     "floating_container": "container, floating",
 }
-FIRST = {"container": "site", "floating_container": "floating"}
+FIRST = {"container": "site", "floating_container": "site"}
 """Modes in which only those tests run that ask for jobs in another one."""
 
 CHUNK = 10
