@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 
 from ..errors import DeployError, SiteError
 from .base import Log
@@ -47,6 +48,7 @@ class Tailor:
         self._cluster, self._name, self._log = cluster, name, log
         self._timeout_s, self._grace_s, self._pods = timeout_s, grace_s, pods
         self._room = asyncio.Semaphore(most)
+        self._several = asyncio.Lock()  # two tasks, each with one of the two pods that it needs, would wait for ever
         self._jobs: dict[str, Json] = {}
         self._owner: dict[str, str] = {}
         self._seen: asyncio.Future[Sequence[Json]] | None = None
@@ -69,8 +71,9 @@ class Tailor:
         self._jobs[own] = one = marked(manifest, {TASK: own})
         objects = Objects(self._cluster)
         try:
-            made = [await objects.create(one, timeout_s=self._timeout_s) or one for _ in range(count)]
-            pods = await self._ready(own, made)
+            async with self._several if count > 1 else nullcontext():
+                made = [await objects.create(one, timeout_s=self._timeout_s) or one for _ in range(count)]
+                pods = await self._ready(own, made)
         except BaseException as error:
             await undisturbed(self._give_up(own))
             if isinstance(error, DeployError):
