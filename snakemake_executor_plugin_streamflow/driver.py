@@ -371,10 +371,10 @@ class Driver:
                 finally:
                     self._waiting.release(one.id)
         except JobFailed as error:
-            if len(sites) == 1:
+            if len(sites) == 1 and not error.ended:
                 raise
-            # What it had started at its other locations went with the earlier run, perhaps.
-            self._log.warning(f"{error}\nIt runs anew: the run that had started it at several locations was killed.")
+            # That run has ended it, perhaps, or what it had started at its other locations went with that run.
+            self._log.warning(f"{error}\nIt runs anew: it was started by an earlier run, which has died.")
             return False
         except SiteError as error:
             self._log.warning(f"{task.name}: what an earlier run began at {begun.location} is lost: {error}")

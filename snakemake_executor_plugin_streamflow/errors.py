@@ -21,6 +21,7 @@ StreamFlowError
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,9 +135,16 @@ class JobFailed(SiteError):
         self.stderr = stderr
         self.directory = directory
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was ended as a run that stops ends its jobs."""
+        return self.code in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+
 
 class JobTimeout(JobFailed):
     """The user's command was ended, with all its processes, because it ran for longer than its `runtime` allows."""
+
+    ended = False
 
 
 class CapacityError(SiteError):

@@ -81,13 +81,18 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path, companion: str, mode: str,
         assert left.stdout.split() == [".streamflow/in:", ".streamflow/jobs:"]
 
 
-def test_a_job_whose_input_has_changed_since_runs_anew(tmp_path: Path) -> None:
+def test_a_job_whose_input_has_changed_since_or_that_was_ended_runs_anew(tmp_path: Path) -> None:
     companion = (
         'version: v1.0\nbindings: [{rule: "*", target: {deployment: box}}]\ndeployments:\n'
         f"  box: {{type: local, workdir: {tmp_path}/box}}\n"
     )
-    begun = tmp_path / "begun"
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
     snakefile = f"""
+    rule all:
+        input: "out.txt", "late.txt"
+    rule late:
+        output: "late.txt"
+        shell: "echo $$ >>{ended}; [ $(wc -l <{ended}) -gt 1 ] || sleep 60; echo late >{{output}}"
     rule copy:
         input: "in.txt"
         output: "out.txt"
@@ -99,25 +104,29 @@ def test_a_job_whose_input_has_changed_since_runs_anew(tmp_path: Path) -> None:
         command(), cwd=work, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_until(lambda: begun.exists() and begun.read_text().endswith("\n"))
+        wait_until(lambda: all(file.exists() and file.read_text().endswith("\n") for file in (begun, ended)))
     finally:
         process.kill()
         process.wait()
     (work / "in.txt").write_text("new\n")
+    os.kill(int(ended.read_text()), signal.SIGTERM)
     again(tmp_path, "--unlock")
     run = again(tmp_path)
     assert (work / "out.txt").read_text() == "new\n"
-    assert "goes on at" not in run.text
+    assert (work / "late.txt").read_text() == "late\n"
+    assert "It runs anew: it was started by an earlier run" in run.text
+    assert run.text.count("goes on at") == 1
     first = Path("/proc", begun.read_text().split()[0], "stat")
     assert not first.exists() or first.read_text().rpartition(")")[2].split()[0] == "Z"
     # As if Snakemake had been killed after the output had come, before it had accepted it.
     state = work / ".snakemake"
     with Journal(state / "streamflow" / "journal.db", existing=True) as journal:
-        (job,) = (task.job for known in journal.runs() for task in journal.tasks(known.id) if task.state == "accounted")
+        tasks = (task for known in journal.runs() for task in journal.tasks(known.id) if task.rule == "copy")
+        (job,) = (task.job for task in tasks if task.state == "accounted")
     (state / "incomplete" / base64.urlsafe_b64encode(b"out.txt").decode()).write_text(
         json.dumps({"external_jobid": job})
     )
-    assert "1 of 1 steps (100%) done" in again(tmp_path).text
+    assert "1 of 1 steps (100%) done" in again(tmp_path, "out.txt").text
     assert len(begun.read_text().splitlines()) == 2
 
 
