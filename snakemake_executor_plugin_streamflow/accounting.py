@@ -163,13 +163,14 @@ class Accounting:
                 await asyncio.to_thread(output.deliver)
         targets = [output.path for output in outputs if output.target]
         if targets:
-            self._go_home(self._bring_home(site, targets))
+            self._keeping.leave(site, self._go_home(self._bring_home(site, targets)))
 
-    def _go_home(self, work: Coroutine[Any, Any, None]) -> None:
+    def _go_home(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start what is waited for at the end of the run."""
         coming = self._engine.spawn(work)
         self._homecoming.add(coming)
         coming.add_done_callback(self._homecoming.discard)
+        return coming
 
     async def _bring_home(self, site: Site, paths: Sequence[str]) -> None:
         try:

@@ -38,6 +38,7 @@ class Executor(RealExecutor):
         self._jobs: dict[str, Any] = {}
         self._temporary: set[str] = set()
         self._doubtful: set[str] = set()
+        self._ended_well: set[Any] = set()  # Snakemake hears of an end a little later
         self._settings = self.executor_settings or ExecutorSettings()
         checks.check_options(self.workflow, floating=self._floating)
         self._companion = checks.companion_of(self.workflow, self._settings.file)
@@ -110,7 +111,7 @@ class Executor(RealExecutor):
 
     def handle_job_success(self, job: Any) -> None:
         if self._driver is not None and not self._floating:
-            members = job.jobs if job.is_group() else (job,)
+            members = _members(job)
             self._driver.settle([str(f) for member in members for f in member.output])
             self._temporary.update(str(f) for member in members for f in member.output if f.flags.get("temp"))
             self._doubtful.update(str(f) for member in members for f in (*member.input, *member.output))
@@ -202,7 +203,7 @@ class Executor(RealExecutor):
                 engine,
                 done=self._ended,
                 maker=self._maker,
-                later=lambda: outlook.needed_for(outlook.unended()),
+                later=lambda: outlook.needed_for(job for job in outlook.unended() if job not in self._ended_well),
                 keep_incomplete=self.workflow.execution_settings.keep_incomplete,
                 rest=None if self._settings.keep_deployments else outlook.rest,
             )
@@ -261,6 +262,8 @@ class Executor(RealExecutor):
 
         A thread of its own reports: it waits for the scheduler, which may be waiting for the engine.
         """
+        if error is None and (job := self._jobs.get(task.id)) is not None:
+            self._ended_well.update(_members(job))
         self._reports.submit(self._report, task, error)
 
     def _report(self, task: Task, error: Exception | None) -> None:
@@ -280,6 +283,7 @@ class Executor(RealExecutor):
                 if cache.uses_cache(info.job):
                     self.workflow.async_run(cache.store(info.job))
             except Exception as failed:
+                self._ended_well.difference_update(_members(info.job))
                 self.report_job_error(info, msg=str(failed))
             else:
                 self.report_job_success(info)
@@ -310,6 +314,10 @@ class Executor(RealExecutor):
                 f"streamflow: {name}: {tally.jobs[name]} jobs, "
                 f"{tally.sent_b[name] / 1e6:.2f} MB sent there, {tally.fetched_b[name] / 1e6:.2f} MB brought back"
             )
+
+
+def _members(job: Any) -> tuple[Any, ...]:
+    return tuple(job.jobs) if job.is_group() else (job,)
 
 
 def _may_handle_signals() -> bool:

@@ -43,6 +43,7 @@ class Keeping:
         self._sources: set[str] = set()
         """What tasks read besides their inputs: it is brought to a filesystem once in a run, so it stays there."""
         self._coming: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._leaving: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._kept: dict[str, tuple[int, frozenset[str]]] = {}
         self._told: set[object] = set()
 
@@ -63,6 +64,12 @@ class Keeping:
         return self._needed[path]
 
     # Space
+
+    def leave(self, site: Site, coming: asyncio.Task[None]) -> None:
+        """Say that files are on their way home from a site: when they have arrived, it need not keep them."""
+        leaving = self._leaving[site.location.filesystem]
+        leaving.add(coming)
+        coming.add_done_callback(leaving.discard)
 
     @asynccontextmanager
     async def room(self, site: Site, paths: Iterable[str]) -> AsyncIterator[None]:
@@ -123,10 +130,24 @@ class Keeping:
         return max((replica.size_b for replica in self._ledger.replicas(path)), default=0)
 
     async def _keep_within(self, site: Site, limit_b: int) -> None:
+        filesystem = site.location.filesystem
+        while short_b := self._give_up(site, limit_b):
+            if not (leaving := self._leaving[filesystem]):
+                break
+            await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
+        if short_b and filesystem not in self._told:
+            self._told.add(filesystem)
+            self._engine.log.warning(
+                f"{filesystem} needs {short_b / 1e6:.1f} MB more than its limit of {limit_b / 1e6:.1f} MB: "
+                "what is there is in use, or is nowhere else. The run goes on."
+            )
+
+    def _give_up(self, site: Site, limit_b: int) -> int:
+        """Begin to remove what a site has beyond its limit; return the bytes that it still has to keep beyond it."""
         engine, filesystem = self._engine, site.location.filesystem
         over_b = self._expected_b(filesystem) - limit_b
         if over_b <= 0:
-            return
+            return 0
         engine.flush()
         eviction = evict(
             [r for r in self._ledger.on(filesystem) if self._is_ours(site, r.path)],
@@ -147,12 +168,7 @@ class Keeping:
                 if one.location.filesystem == filesystem:
                     one.checked.discard(path)
             engine.removals.remove(path, filesystem)
-        if eviction.short_b > limit_b * _SPARE and filesystem not in self._told:
-            self._told.add(filesystem)
-            engine.log.warning(
-                f"{filesystem} needs {eviction.short_b / 1e6:.1f} MB more than its limit of {limit_b / 1e6:.1f} MB: "
-                "what is there is in use, or is nowhere else. The run goes on."
-            )
+        return eviction.short_b
 
     def _is_ours(self, site: Site, path: str) -> bool:
         """Whether a replica lies below the site's working directory, and need not stay there."""

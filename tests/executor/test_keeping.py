@@ -190,6 +190,18 @@ def test_a_limit_that_is_too_low_for_what_runs_is_told_once(tmp_path: Path) -> N
     assert run.jobs("one") == 12
 
 
+def test_a_target_that_has_come_home_need_not_stay_at_a_site_that_is_full(tmp_path: Path) -> None:
+    snakefile = """
+    rule big:
+        output: "big.bin"
+        shell: "head -c 1000000 /dev/zero >{output}"
+    """
+    run = run_workflow(tmp_path, snakefile, LIMITED.replace(", KEEP", "").replace("LIMIT", "900KB"), *FLOATING)
+    assert (run.work / "big.bin").stat().st_size == MB
+    assert "more than its limit" not in run.text
+    assert not (run.sites / "one/big.bin").exists()
+
+
 def test_what_another_job_will_read_is_not_given_up(tmp_path: Path) -> None:
     snakefile = """
     rule all:
