@@ -132,7 +132,7 @@ def bring_home(work: Path) -> None:
         return
     with sqlite3.connect(work / ".snakemake/streamflow/journal.db") as journal:
         known = [path for (path,) in journal.execute("SELECT DISTINCT path FROM replicas")]
-    if CONTAINER:
+    if CONTAINER and known:
         copy_out(f"/root/{SITES[str(work)].name}", known, SITES[str(work)] / "site")
     for path in known:
         here, there = work / path, SITES[str(work)] / "site" / path
