@@ -46,12 +46,16 @@ class Interpreter:
 
 
 def script(python: str | None) -> str:
-    """Return shell text that prints a line for each Python; only for the one that is configured, if one is."""
+    """Return shell text that prints a line for each Python; only for the one that is configured, if one is.
+
+    One that lacks parts of its own library, as `python3-minimal` of Debian does, is called broken.
+    """
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     names = [python] if python else [version, "python3", *(f"python3.{n}" for n in range(15, 10, -1)), "python"]
     return f"""for p in {words(dict.fromkeys(names))}; do
 case $p in "~/"*) p=$HOME/${{p#"~/"}};; esac
-command -v "$p" >/dev/null 2>&1 && "$p" -c {quote(_TELL)} 2>/dev/null </dev/null
+f=$(command -v "$p" 2>/dev/null) || continue
+"$p" -c {quote(_TELL)} 2>/dev/null </dev/null || echo "broken $f"
 done
 true
 """
@@ -68,7 +72,14 @@ def parse(text: str) -> list[Interpreter]:
     return list(found.values())
 
 
-def choose(found: Sequence[Interpreter], glibc: tuple[int, int] | None) -> Interpreter | str:
+def broken(text: str) -> list[str]:
+    """Read from the answers which Pythons there do not work."""
+    return [line[7:] for line in text.splitlines() if line.startswith("broken ")]
+
+
+def choose(
+    found: Sequence[Interpreter], glibc: tuple[int, int] | None, broken: Sequence[str] = ()
+) -> Interpreter | str:
     """Return the one that can use the controller's packages, or why none can."""
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     reasons = []
@@ -80,6 +91,8 @@ def choose(found: Sequence[Interpreter], glibc: tuple[int, int] | None) -> Inter
         else:
             return one
     own = _kind(sys.version_info[:2], suffix)
+    if not reasons and broken:
+        return f"{broken[0]} lacks parts of its own library; the controller has {own} on {platform.machine()}"
     if not reasons:
         return f"there is no Python there; the controller has {own} on {platform.machine()}"
     return f"no Python there can use the controller's packages ({own}): {'; '.join(reasons)}"

@@ -150,7 +150,7 @@ class Runtimes:
             if found[0].snakemake:
                 self._compare(site, found[0])
                 return found[0]
-        chosen = probe.choose(found, (await self._packed()).glibc)
+        chosen = probe.choose(found, (await self._packed()).glibc, probe.broken(answer.text))
         if isinstance(chosen, str):
             raise DeployError(
                 f"{site.location.name}: {chosen}. Install one, or name a Python that has Snakemake (`python`)."
