@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from .engine import Engine
 from .errors import SiteError
@@ -107,6 +107,8 @@ class Scaling:
                     told = str(error)
                     engine.log.warning(f"{what}: there are not {resize.count} replicas: {error}")
                 pause_s = _PAUSE_S
+                with suppress(SiteError):  # some may have come
+                    await engine.sites.look(deployment.name, service)
 
     def _decide(self, scale: Scale, mine: Sequence[Site], bounds: Bounds, now: float) -> Resize | None:
         """Return what to change. What is needed is asked for only when something would go: that takes long."""

@@ -13,6 +13,7 @@ HOPELESS = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 """Reasons that waiting does not change: the kubelet has tried, and tried again."""
 
 SAID_LINES = 10
+_SECONDS = len("2000-01-01T00:00:00")
 
 
 def is_ready(one: Json) -> bool:
@@ -76,8 +77,9 @@ async def why(cluster: Cluster, objects: Sequence[Json], pods: Sequence[Json]) -
     spaces = dict.fromkeys(
         str(one["metadata"]["namespace"]) for one in (*objects, *pods) if "namespace" in one["metadata"]
     )
+    made = [str(one["metadata"]["creationTimestamp"]) for one in (*objects, *pods) if _is_made(one)]
     for namespace in spaces:
-        said += await _warnings(cluster, namespace, names)
+        said += await _warnings(cluster, namespace, names, min(made, default=""))
     for pod in pods:
         for one in _states(pod):
             crashed = one.get("lastState", {}).get("terminated") or one["state"].get("terminated")
@@ -86,14 +88,27 @@ async def why(cluster: Cluster, objects: Sequence[Json], pods: Sequence[Json]) -
     return quote_tail("\n".join(dict.fromkeys(said)), lines=30)
 
 
-async def _warnings(cluster: Cluster, namespace: str, names: Sequence[str]) -> list[str]:
-    """Return the warnings about objects, and about those that were made for them."""
+def _is_made(one: Json) -> bool:
+    return "creationTimestamp" in one["metadata"]
+
+
+async def _warnings(cluster: Cluster, namespace: str, names: Sequence[str], since: str) -> list[str]:
+    """Return the warnings about objects, and about those that were made for them.
+
+    Args:
+        since: what is older is about others that had the same names.
+    """
     try:
         path = f"/api/v1/namespaces/{quote(namespace)}/events"
         events = (await cluster.call("GET", path, {"fieldSelector": "type=Warning"}))["items"]
     except SiteError:  # not everybody may read events; the rest is said all the same
         return []
-    mine = [one for one in events if any(_belongs(str(one["involvedObject"].get("name")), name) for name in names)]
+    mine = [
+        one
+        for one in events
+        if any(_belongs(str(one["involvedObject"].get("name")), name) for name in names)
+        and (one.get("lastTimestamp") or one.get("eventTime") or since)[:_SECONDS] >= since[:_SECONDS]
+    ]
     return [
         f"{one['involvedObject'].get('kind', '').lower()} {one['involvedObject'].get('name')}: "
         f"{one.get('reason')}: {one.get('message')}"

@@ -49,7 +49,7 @@ async def have(
         gone: the names of those that go.
 
     Raises:
-        DeployError: with what the cluster says of those that are not ready; there are as many as before then.
+        DeployError: with what the cluster says of those that are not ready; only these are gone then.
     """
     objects = Objects(cluster)
     kind, namespace = await objects.kind(workload), await objects.namespace(workload)
@@ -67,8 +67,12 @@ async def have(
             while unready([await objects.get(workload) or workload]):
                 await asyncio.sleep(LOOK_S)
     except BaseException as error:
+        ready = before
+        if isinstance(error, TimeoutError):
+            there = await objects.get(workload)
+            ready = int((there or {}).get("status", {}).get("readyReplicas") or 0)
         # Those that are not ready are removed before any that is.
-        await undisturbed(_set(cluster, path, before))
+        await undisturbed(_set(cluster, path, max(before, min(ready, count))))
         if isinstance(error, TimeoutError):
             said = await why(cluster, [workload], pods)
             message = f"{name_of(workload)}: not {count} ready within {timeout_s} s (option timeout)\n{said}"

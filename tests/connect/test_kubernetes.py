@@ -262,3 +262,22 @@ def test_pods_come_and_exactly_the_named_ones_stay(namespace: str, tmp_path: Pat
             await pods.scale("other", 2, spare=[spare])
 
     use(pods, work=check())
+
+
+def test_of_more_pods_than_there_is_room_for_those_that_are_ready_stay(namespace: str, tmp_path: Path) -> None:
+    name = f"room-{secrets.token_hex(3)}"
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}}
+    quota["spec"] = {"hard": {"requests.cpu": "150m"}}
+    worker = workload("Deployment", name, 1, resources={"requests": {"cpu": "70m"}})
+    pods = connector(
+        namespace, manifest(tmp_path, quota, worker), scale={"worker": Bounds(min=1, max=4)}, timeout=10, cores=1
+    )
+
+    async def check() -> None:
+        await pods.deploy()
+        (first,) = await pods.locations("worker")
+        with pytest.raises(DeployError, match=r"(?s)not 4 ready within 10 s.*exceeded quota"):
+            await pods.scale("worker", 4, spare=[first.name])
+        assert len(await pods.locations("worker")) == 2
+
+    use(pods, work=check())
