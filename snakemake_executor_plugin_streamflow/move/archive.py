@@ -42,6 +42,15 @@ tar -xopf - && wait $h || { kill $h; exit 1; } 2>/dev/null"""
 [ "$(cat .h)" = "$(cat .d)" ] || {{ echo 'digests differ: bytes were lost'; exit 1; }}"""
 
 
+def pouring(stage: str) -> str:
+    """Shell text that unpacks an archive into `stage`, and prints the digest of the archive.
+
+    To read many small files again, for digests of their own, would take longer than to unpack them.
+    """
+    return f"""s={quote(stage)}; mkdir -p "$s" && cd "$s" || exit 1
+exec 4>&1; {{ tee /dev/fd/3 | {{ tar -xopf - && : >.ok; }} >&4; }} 3>&1 | sha1sum && [ -e .ok ]"""
+
+
 def stage_names(items: Sequence[Item]) -> list[str]:
     """Where each item lies in the staging folder: its number, or, for files, `gN/BASE` with one N for each parent."""
     groups: dict[str, int] = {}
@@ -98,8 +107,8 @@ def placing(stage: str, items: Sequence[Item], path: Callable[[str], str]) -> st
     return "\n".join(lines)
 
 
-async def archive(items: Sequence[Item], contents: Contents) -> AsyncIterator[bytes]:
-    """Yield a tar archive of the items, each below its staging name, with what `unpacking` checks."""
+async def archive(items: Sequence[Item], contents: Contents, *, told: bool = True) -> AsyncIterator[bytes]:
+    """Yield a tar archive of the items, each below its staging name; with `told`, also what `unpacking` checks."""
     names: list[str] = []
     parts, left_b = 0, _PART_B
     pending = bytearray()
@@ -126,13 +135,15 @@ async def archive(items: Sequence[Item], contents: Contents) -> AsyncIterator[by
                         break
                 pending += bytes(-entry.size_b % 512)
                 left_b -= entry.size_b
-                if left_b <= 0 or len(names) >= _PART_FILES:
+                if told and (left_b <= 0 or len(names) >= _PART_FILES):
                     pending += _part(parts, names)
                     parts, left_b, names = parts + 1, _PART_B, []
-    if names:
+    if told and names:
         pending += _part(parts, names)
     await contents.end(items[0].target)
-    pending += _member(".d", "\n".join(contents.digests).encode()) + bytes(1024)
+    if told:
+        pending += _member(".d", "\n".join(contents.digests).encode())
+    pending += bytes(1024)
     yield bytes(pending)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,14 @@ class Item:
     def files(self) -> list[Entry]:
         """The entries that have content, in order."""
         return [entry for entry in self.entries if entry.kind == "f"]
+
+
+def from_stat(name: str, line: str) -> Entry:
+    """Return the entry of what `stat -c '%f %s %Y'` says; links, and what does not travel, without a size."""
+    mode, size, when = line.split()
+    bits = int(mode, 16)
+    kind = "f" if stat.S_ISREG(bits) else "d" if stat.S_ISDIR(bits) else "l" if stat.S_ISLNK(bits) else "?"
+    return Entry(name, kind, int(size) if kind == "f" else 0, int(when) * 10**9, stat.S_IMODE(bits))
 
 
 def join(path: str, name: str) -> str:

@@ -20,9 +20,9 @@ MEAN_B = 256 << 10
 """Files that are smaller on average are many small ones."""
 
 
-def worth(names: Sequence[str], total: int) -> bool:
+def worth(files: int, total: int) -> bool:
     """Whether files of so many bytes in all are many small ones."""
-    return SMALL_B < total < len(names) * MEAN_B
+    return SMALL_B < total < files * MEAN_B
 
 
 def text(names: Sequence[str]) -> str:

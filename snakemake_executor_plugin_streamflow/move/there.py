@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import posixpath
 import re
 import secrets
@@ -18,15 +19,14 @@ from ..remote.job import Found
 from ..remote.quote import decode, encode, quote, words
 from ..remote.shell import Completed, Shell
 from . import gather, listing
-from .archive import archive, placing, stage_names, unpacking
-from .entry import Entry, Item, checked, compare, inside, join
+from .archive import archive, placing, pouring, stage_names, unpacking
+from .entry import Entry, Item, checked, compare, from_stat, inside, join
 from .store import Contents, Pieces, Store
 from .text import SMALL_B, found_digests, reading, sums, writing
 
-_PROGRESS_B = 1 << 20
+_PROGRESS_B, _PAUSE_S = 1 << 20, 0.1
 _STALLED = 2
 """Tries that bring less, one after another, before a broken connection is an error."""
-_PAUSE_S = 0.1
 _FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
 _GONE = 77
 _DIGEST = re.compile(rb"^[0-9a-f]{40}\n", re.MULTILINE)
@@ -123,17 +123,18 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
         for item in items:
             checked(item, self.name)
         stage = f"{self.workdir}/.streamflow/in/{secrets.token_hex(8)}"
-        text = placing(stage, items, self.path)
+        text, size_b = placing(stage, items, self.path), sum(item.size_b for item in items)
         try:
-            if sum(item.size_b for item in items) <= SMALL_B:
+            if size_b <= SMALL_B:
                 data = b"".join([part async for part in archive(items, contents)])
                 async with self._shell() as shell:
                     done = await shell.feed(f"{unpacking(stage, beside=False)}\n{text}", data)
             elif len(items) == 1 and not items[0].directory:
                 done = await self._pour_file(stage, items[0], contents)
+            elif gather.worth(sum(len(item.files()) for item in items), size_b):
+                done = await self._pour_small(stage, items, contents)
             else:
-                script = f"{unpacking(stage, beside=True)}\n{text}"
-                done = await self._pour(script, archive(items, contents))
+                done = await self._pour(f"{unpacking(stage, beside=True)}\n{text}", archive(items, contents))
         except BaseException:
             await self.discard(stage)
             raise
@@ -210,7 +211,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             item.source: self.path(item.source) for item in items
         }  # for each file it would take longer than to read it
         names = [join(tops[item.source], entry.name) for item, entry in files]
-        if gather.worth(names, total):
+        if gather.worth(len(names), total):
             async with self._shell() as shell:
                 async for piece_of in gather.apart(shell, names, [entry for _, entry in files], digests):
                     yield piece_of
@@ -281,10 +282,31 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                 f"{self.name}: cannot write {item.target}: bytes were lost\n{quote_tail(done.output)}", transient=True
             )
         when = f"touch -d @{entry.mtime_ns // 10**9} {quote(name)} || exit 1"
-        text = placing(stage, [item], self.path)
-        inside = f"cd {quote(stage)} || exit {_GONE}\nchmod {entry.mode:o} {quote(name)} && {when}\n{text}"
-        if (done := await self.ask(inside)).code == _GONE:  # asked again: the answer was lost, or somebody removed it
-            raise TransferError(f"{self.name}: {item.target} may be there, or not", transient=True)
+        return await self._placed(stage, [item], f"chmod {entry.mode:o} {quote(name)} && {when}")
+
+    async def _pour_small(self, stage: str, items: Sequence[Item], contents: Contents) -> Completed:
+        """Write many small files. Their own digests are made here (see `gather`): there, one of the stream will do."""
+        digest = hashlib.sha1(usedforsecurity=False)
+
+        async def parts() -> AsyncIterator[bytes]:
+            async for part in archive(items, contents, told=False):
+                digest.update(part)
+                yield part
+
+        done = await self._pour(pouring(stage), parts())
+        if done.code:
+            return done
+        if digest.hexdigest() not in done.text:
+            raise TransferError(
+                f"{self.name}: cannot write {items[0].target}: digests differ: bytes were lost", transient=True
+            )
+        return await self._placed(stage, items)
+
+    async def _placed(self, stage: str, items: Sequence[Item], first: str = ":") -> Completed:
+        """Put in place what is complete."""
+        text = f"cd {quote(stage)} || exit {_GONE}\n{first}\n{placing(stage, items, self.path)}"
+        if (done := await self.ask(text)).code == _GONE:  # asked again: the answer was lost, or somebody removed it
+            raise TransferError(f"{self.name}: {items[0].target} may be there, or not", transient=True)
         return done
 
     async def _pour(self, script: str, parts: AsyncIterator[bytes]) -> Completed:
@@ -367,14 +389,14 @@ for f; do shift; [ -e "$f" ] && set -- "$@" "$f"; done; [ $# = 0 ] || stat -L -c
             if stat.S_ISLNK(int(line.split()[0], 16)):
                 targets[name] = decode(next(links))[:-2], decode(next(links)).strip()
         for name, line in zip(names, lines, strict=True):
-            entry = _entry(name, line)
+            entry = from_stat(name, line)
             if name in targets:
                 link, behind = targets[name]
                 kept = inside(name, link, real)
                 if kept is not None or not behind:
                     entry = Entry(name, "l", target=kept if kept is not None else link)
                 else:
-                    entry = _entry(name, behind)
+                    entry = from_stat(name, behind)
                     if entry.kind == "d":
                         raise Unsendable(
                             f"{self.name}: {join(self.path(source), name)} is a link to a directory outside: "
@@ -383,10 +405,3 @@ for f; do shift; [ -e "$f" ] && set -- "$@" "$f"; done; [ $# = 0 ] || stat -L -c
             entries.append(entry)
         entries.sort(key=lambda e: e.name.split("/") if e.name else [])
         return Item(source, target, tuple(entries))
-
-
-def _entry(name: str, line: str) -> Entry:
-    mode, size, when = line.split()
-    bits = int(mode, 16)
-    kind = "f" if stat.S_ISREG(bits) else "d" if stat.S_ISDIR(bits) else "l" if stat.S_ISLNK(bits) else "?"
-    return Entry(name, kind, int(size) if kind == "f" else 0, int(when) * 10**9, stat.S_IMODE(bits))
