@@ -7,13 +7,14 @@ Snakemake is made to ask for these, as with --rerun-incomplete, and is told that
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from .errors import StreamFlowError
-from .journal import Journal
+from .journal import Journal, State, TaskRecord
 
 
 def ask_for_their_jobs() -> None:
@@ -43,5 +44,12 @@ def _known(dag: Any) -> set[Any]:
         suppress(StreamFlowError),
         Journal(Path.cwd() / ".snakemake" / "streamflow" / "journal.db", existing=True) as ours,
     ):
-        return {f for job, ids in found.items() if all(map(ours.attempts, ids)) for f in job.output}
+        return {
+            f for job, ids in found.items() if all(_may_be_done(ours.attempts(one)) for one in ids) for f in job.output
+        }
     return set()
+
+
+def _may_be_done(attempts: Sequence[TaskRecord]) -> bool:
+    """Whether a job was left running, or well done: not one whose outputs `--keep-incomplete` has kept."""
+    return bool(attempts) and attempts[-1].state in (State.RUNNING, State.ENDED, State.ACCOUNTED)
