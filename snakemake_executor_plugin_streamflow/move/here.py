@@ -21,6 +21,9 @@ from . import blocks, listing
 from .entry import Entry, Item, checked, compare, inside, join
 from .store import Contents, Pieces, Store
 
+_RIGHTS = 0o777
+"""Of the mode of a file that arrives: who runs it does not become us."""
+
 
 class Here(Store):
     """Files below `root` on this machine; absolute paths are themselves."""
@@ -176,7 +179,7 @@ class Here(Store):
                 _, content = await anext(contents)
                 while len(content) < entry.size_b:
                     content += (await anext(contents))[1]
-                digests.append(blocks.put(path, content, entry.mode, entry.mtime_ns))
+                digests.append(blocks.put(path, content, entry.mode & _RIGHTS, entry.mtime_ns))
             else:
                 left = entry.size_b
                 async with blocks.Writer(path) as file:
@@ -186,7 +189,7 @@ class Here(Store):
                         left -= len(piece)
                         if not left:
                             break
-                    digests.append(await file.finish(entry.mode & 0o777))  # who runs it does not become us
+                    digests.append(await file.finish(entry.mode & _RIGHTS))
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
         for entry in reversed(item.entries):
             if entry.kind == "d":

@@ -9,7 +9,7 @@ import posixpath
 import re
 import secrets
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
 from pathlib import PurePosixPath
 
 from ..connect.base import Channel, Connector
@@ -18,15 +18,12 @@ from ..model import Location
 from ..remote.job import Found
 from ..remote.quote import decode, encode, quote, words
 from ..remote.shell import Completed, Shell
-from . import gather, listing
+from . import gather, listing, onward
 from .archive import archive, placing, pouring, stage_names, unpacking
 from .entry import Entry, Item, checked, compare, from_stat, inside, join
 from .store import Contents, Pieces, Store
-from .text import SMALL_B, found_digests, reading, sums, writing
+from .text import SMALL_B, sums, writing
 
-_PROGRESS_B, _PAUSE_S = 1 << 20, 0.1
-_STALLED = 2
-"""Tries that bring less, one after another, before a broken connection is an error."""
 _FULL = re.compile(rb"no space left|quota exceeded", re.IGNORECASE)
 _GONE = 77
 _DIGEST = re.compile(rb"^[0-9a-f]{40}\n", re.MULTILINE)
@@ -207,9 +204,7 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
     async def _read(self, items: Sequence[Item], digests: MutableSequence[str]) -> Pieces:
         files = [(item, entry) for item in items for entry in item.files()]
         total = sum(entry.size_b for _, entry in files)
-        tops = {
-            item.source: self.path(item.source) for item in items
-        }  # for each file it would take longer than to read it
+        tops = {item.source: self.path(item.source) for item in items}  # for each file it would take longer
         names = [join(tops[item.source], entry.name) for item, entry in files]
         if gather.worth(len(names), total):
             async with self._shell() as shell:
@@ -217,7 +212,8 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
                     yield piece_of
             compare(items, digests, self.name)
             return
-        async with contextlib.aclosing(self._contents(names, [entry.size_b for _, entry in files], digests)) as pieces:
+        sizes_b = [entry.size_b for _, entry in files]
+        async with contextlib.aclosing(onward.contents(self.name, self._shell, names, sizes_b, digests)) as pieces:
             data, at = b"", 0
             for _, entry in files:
                 left = entry.size_b
@@ -233,32 +229,6 @@ printf "%s\\0" "$(readlink -- "$1"; echo x)"; stat -L -c "%f %s %Y" "$1" 2>/dev/
             async for _ in pieces:
                 raise AssertionError("fetch gives what was asked for")
         compare(items, digests, self.name)
-
-    async def _contents(
-        self, names: Sequence[str], sizes_b: Sequence[int], digests: MutableSequence[str]
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the contents of files, and add their digests; where a connection breaks, go on from there over another.
-
-        The digests are of whole files, made in the end: a file that changed meanwhile is seen by them.
-        """
-        total, sent, stalled = sum(sizes_b), 0, 0
-        while True:
-            before = sent
-            try:
-                async with self._shell() as shell:
-                    async for piece in shell.fetch(reading(names, sizes_b, sent), total - sent):
-                        sent += len(piece)
-                        yield piece
-                    done = shell.last
-                break
-            except Unreachable:
-                stalled = 0 if sent - before >= _PROGRESS_B else stalled + 1
-                if sent < _PROGRESS_B or stalled > _STALLED:
-                    raise
-            await asyncio.sleep(_PAUSE_S * 2**stalled)
-        digests.extend(found_digests(done.text))
-        if done.code or len(digests) != len(names):
-            raise TransferError(f"{self.name}: {names[0]} could not be read whole", transient=True)
 
     async def _pour_file(self, stage: str, item: Item, contents: Contents) -> Completed:
         """Write one large file, hashed on its way to the disk: nothing is read again."""
