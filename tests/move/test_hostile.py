@@ -113,7 +113,7 @@ def test_what_a_job_has_made_beside_its_outputs_is_below_the_working_directory(
         Path(site.directory("job")).mkdir(parents=True)
         Path(site.directory("job"), "script").touch()
         with pytest.raises(TransferError, match="refused"):
-            await effects(site, "job")
+            await effects(site, "job", ["."])
         await site.close()
 
     asyncio.run(check())
