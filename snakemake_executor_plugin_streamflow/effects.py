@@ -32,7 +32,13 @@ find {words(folders)} \\( -name .streamflow -o -name .snakemake \\) -prune -o -t
     if done.code:
         raise TransferError(f"{site.location.name}: cannot look for what {job} has made:\n{quote_tail(done.output)}")
     paths = [decode(name).removeprefix("./") for name in done.output.split(b"\0") if name]
-    if bad := next((path for path in paths if not _REFUSED.isdisjoint(path.split("/"))), None):
+    if bad := next((path for path in paths if leads_elsewhere(path, folders)), None):
         where = site.location.name
         raise TransferError(f"{where}: refused {bad!r}, which {job} is said to have made: it leads elsewhere")
     return [found for found in await site.store.stat(paths) if found.kind == "file"]
+
+
+def leads_elsewhere(path: str, folders: Sequence[str]) -> bool:
+    """Whether a path cannot be what `effects` looks for below some folders."""
+    below = next((path.removeprefix(f"{folder}/") for folder in folders if path.startswith(f"{folder}/")), path)
+    return not _REFUSED.isdisjoint(below.split("/"))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
-from snakemake_executor_plugin_streamflow.effects import effects
+from snakemake_executor_plugin_streamflow.effects import effects, leads_elsewhere
 from snakemake_executor_plugin_streamflow.errors import TransferError
 from snakemake_executor_plugin_streamflow.model import Deployment, LocalOptions
 from snakemake_executor_plugin_streamflow.move.entry import Entry, Item
@@ -117,3 +117,9 @@ def test_what_a_job_has_made_beside_its_outputs_is_below_the_working_directory(
         await site.close()
 
     asyncio.run(check())
+
+
+def test_what_belongs_to_snakemake_comes_home_only_from_folders_that_are_named() -> None:
+    assert not leads_elsewhere(".snakemake/scripts/a.py", [".", ".snakemake/scripts"])
+    assert leads_elsewhere(".snakemake/scripts/a.py", ["."])
+    assert leads_elsewhere(".snakemake/scripts/../../../a", [".snakemake/scripts"])
