@@ -261,7 +261,9 @@ class Driver:
             except (JobFailed, DataLost):
                 raise
             except SiteError as error:
-                if sites.strike(first, error):
+                # Its session looks only as long as jobs run: the pod or container may have gone since.
+                gone = isinstance(error, Unreachable) and await first.gone()
+                if sites.strike(first, error, gone=gone):
                     self._waiting.reconsider()
                 raise
         finally:

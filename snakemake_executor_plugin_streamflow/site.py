@@ -56,11 +56,9 @@ class Site:
         self.session: Session | QueueSession
         if profile is None:
             self.location = _sized(self.location, facts)
-            self.session = Session(
-                location.name, jobs, shells.open_shell, log, gone=self._gone, looks=not self._at_hand
-            )
+            self.session = Session(location.name, jobs, shells.open_shell, log, gone=self.gone, looks=not self._at_hand)
         else:
-            self.session = QueueSession(location.name, jobs, shells.open_shell, log, profile=profile, gone=self._gone)
+            self.session = QueueSession(location.name, jobs, shells.open_shell, log, profile=profile, gone=self.gone)
         self.strikes = 0
         self.checked: set[str] = set()
         """Paths whose replica here was looked at, or made, in this run."""
@@ -109,7 +107,8 @@ class Site:
             )
         return cls(connector, location, facts, shells, log)
 
-    async def _gone(self) -> bool:
+    async def gone(self) -> bool:
+        """Whether its connector says that it is gone for good."""
         if not self.connector.ephemeral:
             return False
         try:

@@ -184,7 +184,7 @@ class Sites:
         """End a job of an earlier run that was spared; see `Sweeping.give_up`."""
         await self._sweeping.give_up(job, site)
 
-    def strike(self, site: Site, error: SiteError) -> bool:
+    def strike(self, site: Site, error: SiteError, *, gone: bool = False) -> bool:
         """Count a failure that was not the job's own; return whether the location takes no more jobs.
 
         One that is lost is closed. One that keeps failing is set aside: what runs there goes on.
@@ -192,7 +192,7 @@ class Sites:
         if not self._is_in_use(site) or not blames(site, error):
             return False
         site.strikes += 1
-        if not (isinstance(error, Unreachable | JobLost) and site.session.lost):
+        if not (gone or (isinstance(error, Unreachable | JobLost) and site.session.lost)):
             return self._aside.strike(site, error)
         self._log.warning(f"{site.location.name} is lost: {error}")
         self._lose(site)

@@ -9,15 +9,17 @@ import queue
 import subprocess
 import time
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from snakemake_executor_plugin_streamflow import spec
 from snakemake_executor_plugin_streamflow.accounting import Accounting, Tally
+from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
 from snakemake_executor_plugin_streamflow.driver import Driver
 from snakemake_executor_plugin_streamflow.earlier import Earlier, attempts_before
 from snakemake_executor_plugin_streamflow.engine import HERE, Engine
-from snakemake_executor_plugin_streamflow.errors import DataLost, JobFailed, JobTimeout
+from snakemake_executor_plugin_streamflow.errors import DataLost, JobFailed, JobTimeout, Unreachable
 from snakemake_executor_plugin_streamflow.files import Files
 from snakemake_executor_plugin_streamflow.jobs import Member, Output, Task
 from snakemake_executor_plugin_streamflow.journal import State
@@ -27,6 +29,7 @@ from snakemake_executor_plugin_streamflow.model import (
     Companion,
     Deployment,
     LocalOptions,
+    Location,
     Request,
     Target,
 )
@@ -180,3 +183,49 @@ def test_an_attempt_knows_those_before_it() -> None:
     assert attempts_before("run-1-a.3-1") == []
     assert attempts_before("run-1-a-1.1") == ["run-1-a-1"]
     assert attempts_before("run-1-a-1.3") == ["run-1-a-1", "run-1-a-1.1", "run-1-a-1.2"]
+
+
+def test_a_location_that_went_while_nothing_ran_there_is_lost_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, usually, gone = LocalConnector.locations, LocalConnector.open, set[str]()
+
+    async def locations(connector: LocalConnector, service: str | None) -> list[Location]:
+        return [one for one in await usual(connector, service) if one.name not in gone]
+
+    async def open_one(connector: LocalConnector, location: Location, *more: Any) -> Any:
+        if location.name in gone:
+            raise Unreachable(f"{location.name}: container not found")
+        return await usually(connector, location, *more)
+
+    monkeypatch.setattr(LocalConnector, "locations", locations)
+    monkeypatch.setattr(LocalConnector, "open", open_one)
+    monkeypatch.setattr(LocalConnector, "ephemeral", True)
+    monkeypatch.setattr(LocalConnector, "on_controller", False)
+    two = Deployment("two", "local", LocalOptions(locations=2), workdir=PurePosixPath(tmp_path / "two"))
+    companion = Companion(
+        tmp_path / "streamflow.yml", (Binding(("*",), (), (Target("two"),)),), deployments={"two": two}
+    )
+    ends: queue.Queue[tuple[str, Exception | None]] = queue.Queue()
+    run = Engine(companion, tmp_path, log=logging.getLogger("test"))
+    driver = Driver(
+        run,
+        done=lambda task, error: ends.put((task.rule, error)),
+        maker=lambda path: None,
+        later=tuple,
+        keep_incomplete=False,
+    )
+    run.launch()
+    try:
+        (tmp_path / "in.txt").write_text("x")
+        run.wait(run.sites.open([Target("two")]))
+        gone.add("two/0")
+        run.wait(run.sites["two/0"].shells.close())
+        for number in range(2):
+            member = Member("a", lambda path_of, tmpdir: Command("true", "sh"), ())
+            driver.submit([Task(f"t-{number}", "a", "a", None, Request(1), ("in.txt",), (member,), {})])
+        assert [ends.get(timeout=20) for _ in range(2)] == [("a", None), ("a", None)]
+        assert run.sites.get("two/0") is None
+    finally:
+        run.take_down()
+        run.stop()
