@@ -12,6 +12,10 @@ BLOCK_B = 1 << 20
 INLINE_B = 1 << 16
 """Up to here a thread costs more than it saves."""
 
+_HOLE_B = 1 << 15
+"""So many zeros, at least, are left out."""
+_ZEROS = bytes(BLOCK_B)
+
 T = TypeVar("T")
 
 
@@ -107,12 +111,13 @@ async def read(fd: int, size_b: int, done: Callable[[str], object]) -> AsyncGene
 
 
 class Writer:
-    """Writes one file as its pieces come. Usable once, as a context: on the way out it is closed."""
+    """Writes one file as its pieces come; zeros take no room. Usable once, as a context that closes it."""
 
     def __init__(self, path: str) -> None:
         self._fd = _new(path)
         self._digest = hashlib.sha1(usedforsecurity=False)
         self._beside = Beside[None]()
+        self._hole = False
 
     async def __aenter__(self) -> Writer:
         return self
@@ -134,9 +139,15 @@ class Writer:
     async def finish(self, mode: int) -> str:
         """Set the mode, and return the SHA-1 of what was written. Raises OSError."""
         await self._beside.result()
+        if self._hole:
+            os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR))
         os.fchmod(self._fd, mode)
         return self._digest.hexdigest()
 
     def _put(self, piece: bytes) -> None:
         self._digest.update(piece)
-        _write(self._fd, piece)
+        self._hole = len(piece) >= _HOLE_B and not piece[0] and piece == _ZEROS[: len(piece)]
+        if self._hole:
+            os.lseek(self._fd, len(piece), os.SEEK_CUR)
+        else:
+            _write(self._fd, piece)

@@ -160,3 +160,22 @@ def test_a_source_that_breaks_off_in_mid_stream_ends_the_copy_and_leaves_nothing
         await there.close()
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("end", [b"", b"end"])
+def test_zeros_take_no_room_here(stores: tuple[Here, Here, There], end: bytes) -> None:
+    _, b, there = stores
+    file = Path(there.path("image"))
+    with file.open("wb") as image:
+        image.write(b"begin")
+        image.truncate(20 << 20)
+        image.seek(0, os.SEEK_END)
+        image.write(end)
+
+    async def check() -> None:
+        await copy(there, await there.list({"image": "image"}), b)
+        await there.close()
+
+    asyncio.run(check())
+    assert (b.root / "image").read_bytes() == file.read_bytes()
+    assert (b.root / "image").stat().st_blocks * 512 < 1 << 20
