@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -327,8 +328,16 @@ def _is_default(resources: Any, name: str, expression: str) -> bool:
             resource = resources[key]
         except KeyError:
             continue
-        return getattr(resource, "raw", None) == expression
+        return _expression(resource) == expression
     return False
+
+
+def _expression(resource: Any) -> object:
+    """Return the text of a resource; one named without a unit has it only in the function that was made of it."""
+    raw, function = getattr(resource, "raw", None), inspect.unwrap(getattr(resource, "_evaluator", None) or str)
+    if raw is None and inspect.isfunction(function):
+        return inspect.getclosurevars(function).nonlocals.get("value")
+    return raw
 
 
 def _largest(requests: list[Request]) -> Request:

@@ -44,6 +44,12 @@ def test_a_custom_resource_that_a_site_has(tmp_path: Path) -> None:
     assert run_workflow(tmp_path, snakefile, companion).jobs("one") == 1
 
 
+def test_what_snakemake_guesses_is_no_request(tmp_path: Path) -> None:
+    companion = TWO_SITES.replace("memory: 8GB", "memory: 8MB, disk: 8MB")
+    snakefile = 'rule a:\n    output: "a"\n    shell: "touch a"\n'
+    assert run_workflow(tmp_path, snakefile, companion, "--default-resources", "licences=7").jobs("one") == 1
+
+
 def test_a_resource_that_no_site_speaks_of_is_for_snakemake_alone(tmp_path: Path) -> None:
     snakefile = 'rule a:\n    output: "a"\n    resources: licences=7\n    shell: "touch a"\n'
     assert run_workflow(tmp_path, snakefile, TWO_SITES, "--resources", "licences=9").jobs("one") == 1
