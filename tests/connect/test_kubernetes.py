@@ -24,6 +24,7 @@ from snakemake_executor_plugin_streamflow.model import (
     JobService,
     KubernetesJobOptions,
     KubernetesOptions,
+    Request,
 )
 from tests.servers import kubernetes as servers
 from tests.servers.kubernetes import IMAGE, kubectl, manifest, names, pod, workload
@@ -39,9 +40,10 @@ def connector(namespace: str, *files: str, external: bool = False, run: str = ""
     return KubernetesConnector(deployment, run=run or f"t{secrets.token_hex(4)}", inner=None, log=LOG)
 
 
-def jobs(namespace: str, **service: Any) -> KubernetesJobConnector:
+def jobs(namespace: str, per_task: int | None = None, **service: Any) -> KubernetesJobConnector:
+    services = {"work": JobService(image=IMAGE, **service)}
     options = KubernetesJobOptions(
-        services={"work": JobService(image=IMAGE, **service)}, namespace=namespace, timeout=60, grace_period=1
+        services=services, namespace=namespace, timeout=60, grace_period=1, per_task=per_task
     )
     deployment = Deployment("batch", "kubernetes-job", options)
     return KubernetesJobConnector(deployment, run=f"t{secrets.token_hex(4)}", inner=None, log=LOG)
@@ -238,6 +240,27 @@ def test_a_job_ends_by_itself_when_it_has_nothing_to_do_and_not_before(namespace
 
     use(pods, work=check())
     assert not names(namespace, "jobs,pods")
+
+
+def test_a_job_for_a_task_waits_for_room_and_goes_with_the_task(namespace: str) -> None:
+    pods = jobs(namespace, per_task=3)
+
+    async def check() -> None:
+        await pods.deploy()
+        waiting = asyncio.create_task(pods.tailor(None, Request(5000), 1))
+        own = await pods.tailor("work", Request(0.1, 64 << 20), 2)
+        found = await pods.locations(own)
+        assert [(one.service, one.cores, one.memory_b) for one in found] == [(own, 1, 64 << 20)] * 2
+        async with await pods.open(found[1], ["sh", "-c", "exit 3"]) as channel:
+            assert await channel.wait() == 3
+        await pods.discard(own)
+        assert not waiting.done()
+        assert len(names(namespace, "jobs")) == 1
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert not names(namespace, "jobs")
+
+    use(pods, work=check())
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
