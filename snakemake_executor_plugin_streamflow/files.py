@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .listed import Listed
 from .model import CONTROLLER, SCHEME, is_address
@@ -103,6 +103,10 @@ class Files:
                 return None
             above = os.path.dirname(above) if above != "/" else ""
         return None
+
+    def listed_folder(self, path: str) -> str | None:
+        """Return the listed directory that a path is in; None when there is none."""
+        return next((str(one) for one in PurePosixPath(path).parents if str(one) in self.listed.paths), None)
 
     def _note_part(self, path: str) -> None:
         """Tell the ledger of a path that is where a listed directory is that it belongs to."""

@@ -54,7 +54,7 @@ class Remaker:
         for path in lost.paths:
             task = self._maker(path)
             if task is None:
-                raise DataLost(f"{lost}\nNo rule of this workflow makes it.", path)
+                raise DataLost(f"{lost}\n{self._no_maker(path)}", path)
             tasks[tuple(output.path for output in task.outputs())] = task
             if path in self._temporary(task) and not self._files.ledger.made_before(path):
                 self._files.removed.add(path)  # by an earlier run
@@ -67,6 +67,12 @@ class Remaker:
         for outputs in tasks:
             if outputs in self._making:
                 await asyncio.shield(self._making[outputs])
+
+    def _no_maker(self, path: str) -> str:
+        """Say what to do; a job of a checkpoint that has ended in an earlier run is not among the jobs of this one."""
+        if (folder := self._files.listed_folder(path)) is None:
+            return "No rule of this workflow makes it."
+        return f"It is in {folder}, which a checkpoint of an earlier run has made. Say --forcerun {folder} to make it anew."
 
     def _temporary(self, task: Task) -> set[str]:
         return {self._files.canonical(output.path) for output in task.outputs() if output.temp}

@@ -163,7 +163,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
     @property
     def keep_local(self) -> bool:
         """Whether the local copy outlives the run."""
-        return self._keep_local or self._is_listed
+        return self._keep_local or self._is_listed or self._is_part
 
     @keep_local.setter
     def keep_local(self, keep: bool) -> None:
@@ -226,6 +226,8 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         query = str(self.query).rpartition("/")[0]
         for name in await asyncio.to_thread(copies, Path(parent)):
             one = self.provider.object(f"{query}/{name}")
+            if one._is_part:
+                continue  # its copy stays, to be listed; its time is not that of the file
             look = one.kind.known()
             if look is not None and (modified(one.local_path()) or look.mtime) < look.mtime:
                 discard(one.local_path())  # left by a run that was killed: its time would count as that of the file
@@ -338,6 +340,11 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob, St
         """Whether input functions may list it, so that there is always a copy here."""
         listed = self.provider.listed.paths
         return bool(listed) and self.kind.path in listed
+
+    @property
+    def _is_part(self) -> bool:
+        """Whether it is in a directory that is listed: without its copy there, that would list less than was made."""
+        return self.provider.engine.files.listed_folder(self.kind.path) is not None
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work on the engine's loop and wait for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from .names import name_of
@@ -40,11 +41,12 @@ class Outlook:
         self._makers: tuple[int, dict[str, Any]] = (0, {})
 
     def maker(self, path: str) -> Any | None:
-        """Return the job that makes a file, whether Snakemake means to run it or not."""
+        """Return the job that makes a file, or a directory that it is in, whether Snakemake means to run it or not."""
         jobs = [*self._workflow.dag.jobs]
         if len(jobs) != self._makers[0]:
             self._makers = len(jobs), {self._canonical(name_of(f)): job for job in jobs for f in job.output}
-        return self._makers[1].get(path)
+        makers = self._makers[1]
+        return next((makers[str(one)] for one in (path, *PurePosixPath(path).parents) if str(one) in makers), None)
 
     def unended(self) -> list[Any]:
         """Return the jobs that have not ended, also those that never start because something has failed."""

@@ -238,7 +238,7 @@ def test_files_in_the_directory_of_a_checkpoint_are_inputs(tmp_path: Path) -> No
     rule each_two:
         input: "parts/{name}"
         output: "made/{name}"
-        shell: "cat {input} {input} > {output}"
+        shell: "test ! -e ../stop; cat {input} {input} > {output}"
     def made(wildcards):
         folder = checkpoints.split_one.get().output[0]
         return expand("made/{name}", name=sorted(glob_wildcards(folder + "/{name,x.*}").name))
@@ -253,6 +253,12 @@ def test_files_in_the_directory_of_a_checkpoint_are_inputs(tmp_path: Path) -> No
     assert (run.jobs("one"), run.jobs("two")) == (2, 2)
     assert "Nothing to be done" in once_more(tmp_path).text
     (run.work / "in").write_text("a\nc\n")
+    (run.sites / "stop").touch()
+    for _ in range(2):
+        once_more(tmp_path, code=1)
+    copies = run.work / ".snakemake/storage/streamflow/parts"
+    assert {file.name for file in copies.iterdir()} >= {"xaa", "xab"}, "what was listed is listed again"
+    (run.sites / "stop").unlink()
     changed = once_more(tmp_path)
     assert (run.work / "all").read_text() == "a\na\nc\nc\n", changed.text
 
