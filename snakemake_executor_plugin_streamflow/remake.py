@@ -72,7 +72,7 @@ class Remaker:
         """Say what to do; a job of a checkpoint that has ended in an earlier run is not among the jobs of this one."""
         if (folder := self._files.listed_folder(path)) is None:
             return "No rule of this workflow makes it."
-        return f"It is in {folder}, which a checkpoint of an earlier run has made. Say --forcerun {folder} to make it anew."
+        return f"It is in {folder}, which an earlier run has made: --forcerun {folder} makes it anew."
 
     def _temporary(self, task: Task) -> set[str]:
         return {self._files.canonical(output.path) for output in task.outputs() if output.temp}
