@@ -241,10 +241,13 @@ def explain(prepared: Prepared, error: Exception, *, timeout_s: float, answered:
     if isinstance(error, SiteError):  # of the jump host
         return Unreachable(f"{who}: {error}", transient=error.transient)
     if isinstance(error, asyncssh.PermissionDenied):
-        text = (
-            f"{who}: permission denied for user {prepared.user}; tried {prepared.tried}. Check user and key: the "
-            f"public key belongs into ~/.ssh/authorized_keys of {prepared.user} there; username and sshKey name others"
+        advice = (
+            f"Check user and key: the public key belongs into ~/.ssh/authorized_keys of {prepared.user} there; "
+            "username and sshKey name others"
         )
+        if prepared.tried.startswith("the password in"):
+            advice = "Check username, the password (the file holds nothing else), and that the host takes passwords"
+        text = f"{who}: permission denied for user {prepared.user}; tried {prepared.tried}. {advice}"
         return Unreachable(text, transient=False)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return Unreachable(f"{who}: {_host_key_text(prepared)}", transient=False)
@@ -283,5 +286,6 @@ def _host_key_text(prepared: Prepared, *, changed: bool = False) -> str:
         )
     return (
         f"the host key{shown} is not in {file}, so it could be anybody's. Check it and connect once by hand "
-        f"(`ssh -p {prepared.port} {prepared.user}@{prepared.host}`), or set hostKeys: accept-new"
+        f"(`ssh -p {prepared.port} -o UserKnownHostsFile={file} {prepared.user}@{prepared.host}`), or set "
+        "hostKeys: accept-new"
     )

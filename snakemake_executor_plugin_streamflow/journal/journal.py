@@ -288,7 +288,10 @@ class Journal:
 
 def _existing(path: Path) -> sqlite3.Connection:
     if not path.is_file():
-        raise StreamFlowError(f"There is no journal {path}: no run with `--executor streamflow` was made there.")
+        raise StreamFlowError(
+            f"There is no journal {path}: no run with `--executor streamflow` was made there "
+            "(`--directory` names another folder)."
+        )
     return open_existing(path)
 
 
