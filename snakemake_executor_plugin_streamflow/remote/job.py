@@ -216,11 +216,10 @@ def _run(command: Command, number: int, how: str) -> str:
     bash = base == "bash"
     strict = "set -euo pipefail; " if bash and command.prefix is None else command.prefix or ""
     text = command.before + f"{strict} {command.text} {command.suffix}".strip()
-    shell = (
-        base
-        if command.shell == base
-        else f'"$([ -x {quote(command.shell)} ] && echo {quote(command.shell)} || echo {quote(base)})"'
-    )
+    pick, shell = "", base
+    if command.shell != base:
+        own = quote(command.shell)
+        pick, shell = f"if [ -x {own} ]; then sf_shell={own}; else sf_shell={base}; fi; ", '"$sf_shell"'
     long = len(encode(text)) + 4 * text.count("'") > SCRIPT_LIMIT
     if command.within:
         start = f"{command.within} {base}"
@@ -228,11 +227,11 @@ def _run(command: Command, number: int, how: str) -> str:
             return f"{{ {start} -c {quote(text)}; }}"
         return f"""{{ printf '%s\\n' {quote(text)} >"$d/command{number}" && {{ {start} "$d/command{number}"; }}; }}"""
     if long:
-        return f"""{{ printf '%s\\n' {quote(text)} >"$d/command{number}" && {shell} "$d/command{number}"; }}"""
+        return f"""{{ {pick}printf '%s\\n' {quote(text)} >"$d/command{number}" && {shell} "$d/command{number}"; }}"""
     if bash and command.prefix is None:
         # Without bash, sh does what it can of strict mode; the preflight has said so.
         strict = "set -eu; (set -o pipefail) 2>/dev/null && set -o pipefail;"
         plain = f"{command.before}{strict} {command.text} {command.suffix}".strip()
         with_bash, without = f"{how}{shell} -c {quote(text)}", f"{how}sh -c {quote(plain)}"
-        return f"if command -v bash >/dev/null 2>&1; then {with_bash}; else {without}; fi"
-    return f"{how}{shell} -c {quote(text)}"
+        return f"{{ {pick}if command -v bash >/dev/null 2>&1; then {with_bash}; else {without}; fi; }}"
+    return f"{{ {pick}{how}{shell} -c {quote(text)}; }}"

@@ -31,14 +31,16 @@ FUNCTIONS = (
 sf_event() { [ ${#2} -lt 3000 ] || set -- "$1" "${2%% *} @"
   printf 'E %s %s\n' "$1" "$2" >&3; }
 sf_done() { [ -s "$j/$1/exit" ] && case $(tail -n 1 "$j/$1/exit") in .) true;; *) false;; esac; }
+sf_make() { [ "$2" = ok ] || return 0; (cd "$j" && exec mkdir -m 700 $1) 2>/dev/null; }
 sf_start() { [ "$6" = ok ] || return 0
-  if e=$(mkdir -m 700 "$j/$1" 2>&1); then
+  [ -d "$j/$1" ] || e=$(mkdir -m 700 "$j/$1" 2>&1); set -C
+  if command : 2>/dev/null >"$j/$1/script"; then set +C
     printf '%s' "$2" >"$j/$1/script" && if [ "$i" = setsid ]; then
       (sf_env=$3; export sf_env; exec setsid setsid sh -c "$f i=; j=\$1; set -- \"\$2\" \"\$sf_env\" \"\$3\" \"\$4\"
         unset sf_env; sf_guard \"\$@\"" sh "$j" "$1" "$4" "$5")
     else sf_guard "$1" "$3" "$4" "$5" & fi </dev/null 3>&1 >"$j/$1/stdout" 2>"$j/$1/stderr" ||
       { rm -rf "$j/$1"; printf 'F %s cannot write %s (disk full?)\n' "$1" "$j/$1"; }
-  elif [ -d "$j/$1" ]; then sf_watch "$1" "$4" </dev/null &
+  elif set +C; [ -d "$j/$1" ]; then sf_watch "$1" "$4" </dev/null &
   else printf 'F %s %s\n' "$1" "$e"; fi; }
 sf_guard() { set -C; : 2>/dev/null >"$j/$1/begun" || exit 0; set +C; trap - INT QUIT; trap : TERM HUP
   [ -z "$4" ] || { sf_limit "$1" "$4" >/dev/null 2>&1 3>&- & g=$!; }
@@ -76,7 +78,8 @@ sf_rm() { for l; do :; done; [ "$l" = ok ] || return 0; (cd "$j" && rm -rf "$@")
 # may kill its parent and its group. It waits for a while until the group is empty (a process that the shell left behind
 # may still write a log), looks at the outputs and writes `exit`. Should the guard die with its session, `sf_watch` does
 # that from what the wrapper left in `code`.
-# Who makes `begun` may begin, or take a job back that a lost session had no time to begin.
+# One process makes the directories of many jobs; who makes `script` starts one. Who makes `begun` may begin, or take a
+# job back that a lost session had no time to begin.
 
 _PRELUDE = r"""
 cd /; unset SSH_CLIENT SSH2_CLIENT; j=%s
@@ -140,7 +143,7 @@ class Session:
         self._give_up_s = give_up_s
         self._running: dict[str, Running] = {}
         self._channel: Channel | None = None
-        self._queue: list[tuple[bool, bytes]] = []
+        self._queue: list[tuple[str, bytes]] = []
         self._wake = asyncio.Event()
         self._ending: set[str] = set()
         self._forgotten: list[str] = []
@@ -201,7 +204,7 @@ class Session:
             raise Unreachable(f"{self.location}: it was set aside")
         done: asyncio.Future[JobEnd] = asyncio.get_running_loop().create_future()
         self._running[spec.id] = Running(spec, done)
-        self._send(self._start_call(spec), start=True)
+        self._send(self._start_call(spec), start=spec.id)
         try:
             return await done
         except asyncio.CancelledError:
@@ -257,7 +260,7 @@ class Session:
         parts = (spec.id, render(spec), exports(spec.env), look, "" if spec.limit_s is None else str(spec.limit_s))
         return encode(f"sf_start {words(parts)} ok\n")
 
-    def _send(self, call: bytes, *, start: bool = False) -> None:
+    def _send(self, call: bytes, *, start: str = "") -> None:
         if not self._closed:
             self._queue.append((start, call))
             self._wake.set()
@@ -272,8 +275,8 @@ class Session:
                 # Whatever became of the old calls: a job directory that exists is not started again.
                 orders = [call for call in self._queue if not call[0]]
                 # The order to end these may have been lost, and their guards speak to the old channel.
-                orders += [(False, encode(f"sf_stop {quote(job)} ok\n")) for job in sorted(self._ending)]
-                self._queue = [(True, self._start_call(job.spec)) for job in self._running.values()] + orders
+                orders += [("", encode(f"sf_stop {quote(job)} ok\n")) for job in sorted(self._ending)]
+                self._queue = [(job.spec.id, self._start_call(job.spec)) for job in self._running.values()] + orders
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._read(channel))
                     group.create_task(self._write(channel))
@@ -286,7 +289,9 @@ class Session:
         while not self._closed:
             if self._queue:
                 sent = len(self._queue)
-                await channel.write(b"".join(call for _, call in self._queue))
+                starts = [job for job, _ in self._queue if job]
+                make = encode(f"sf_make '{' '.join(starts)}' ok\n") if len(starts) > 1 else b""
+                await channel.write(make + b"".join(call for _, call in self._queue))
                 del self._queue[:sent]
             else:
                 self._wake.clear()
@@ -321,7 +326,7 @@ class Session:
         if kind == "E":
             self._ended(job, detail)
         elif kind == "A":
-            self._send(self._start_call(job.spec), start=True)
+            self._send(self._start_call(job.spec), start=name)
         elif kind == "L":
             job.done.set_exception(
                 JobLost(f"{self.location}: job {name} vanished: neither its processes nor its exit code are there")

@@ -18,7 +18,7 @@ from snakemake_executor_plugin_streamflow.connect.local import LocalConnector
 from snakemake_executor_plugin_streamflow.errors import Unreachable
 from snakemake_executor_plugin_streamflow.model import Deployment, LocalOptions
 from snakemake_executor_plugin_streamflow.remote import leftovers, session
-from snakemake_executor_plugin_streamflow.remote.job import Command, JobSpec
+from snakemake_executor_plugin_streamflow.remote.job import Command, JobSpec, render
 from snakemake_executor_plugin_streamflow.remote.quote import quote
 from snakemake_executor_plugin_streamflow.remote.session import Session
 
@@ -204,3 +204,28 @@ def test_a_connection_that_stays_away_is_told_of_once(tmp_path: Path, monkeypatc
     assert asyncio.run(do()) == 3
     assert [line.partition(" (")[2].partition(")")[0] for line in said] == ["refused", "no route", ""]
     assert said[-1] == "here: connected again; 1 jobs out"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "busybox sh"])
+def test_a_job_that_is_sent_twice_runs_once_whoever_made_its_directory(tmp_path: Path, shell: str) -> None:
+    jobs, count = tmp_path / "jobs", tmp_path / "count"
+    (jobs / "c").mkdir(parents=True)  # left by a session that was lost before it could start the job
+    spec = [JobSpec(name, PurePosixPath(tmp_path), [Command(f"echo {name} >>{count}", "sh")]) for name in "abc"]
+    start = "".join(f"sf_start {quote(one.id)} {quote(render(one))} '' '' '' ok\n" for one in spec)
+    text = f"{session.prelude(str(jobs))}sf_make 'a b' ok\nsf_make 'x y' o\n{start}{start}wait\nsleep 0.5\n"
+    said = subprocess.run(shell.split(), input=text.encode(), stdout=subprocess.PIPE, check=True, timeout=20).stdout
+    ends = {line for line in said.decode().splitlines() if line.startswith(("E ", "F ", "A ", "L "))}
+    assert ends == {"E a 0 -", "E b 0 -", "E c 0 -"}
+    assert sorted(count.read_text().split()) == ["a", "b", "c"]
+    assert {folder.name: folder.stat().st_mode & 0o777 for folder in jobs.iterdir() if folder.name != "c"} == {
+        "a": 0o700,
+        "b": 0o700,
+    }
+
+
+def test_a_directory_that_cannot_be_made_is_told_of(tmp_path: Path) -> None:
+    start = f"sf_make 'a b' ok\nsf_start a {quote('exit 0')} '' '' '' ok\n"
+    text = f"{session.prelude(str(tmp_path / 'none'))}{start}"
+    said = subprocess.run(["sh"], input=text.encode(), stdout=subprocess.PIPE, check=True, timeout=20).stdout.decode()
+    assert "No such file" in said.splitlines()[-1]
+    assert said.splitlines()[-1].startswith("F a mkdir:")
