@@ -63,7 +63,8 @@ sf_watch() { n=0; exec 3>&1
   elif [ -z "$p" ] && [ ! -d "$j/$1" ]; then echo "A $1"
   elif [ -s "$j/$1/code" ] && read -r c <"$j/$1/code"; then sf_finish "$j/$1" "$c" "$2"; sf_event "$1" "$e"
   else echo "L $1"; fi; }
-sf_limit() { trap 'kill $s' TERM; sleep "$2" & s=$!; wait $s || return 0
+sf_limit() { s=; o=; trap 'o=1; [ -z "$s" ] || kill -9 "$s"' TERM; sleep "$2" & s=$!
+  [ -z "$o" ] || kill -9 "$s"; wait "$s" || return 0
   sf_done "$1" || { : >"$j/$1/over"; sf_tree "$1"; }; }
 sf_kill() { [ "$2" = ok ] || return 0; sf_tree "$1" </dev/null >/dev/null 2>&1 & }
 sf_stop() { [ "$2" = ok ] || return 0

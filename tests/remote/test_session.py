@@ -229,3 +229,10 @@ def test_a_directory_that_cannot_be_made_is_told_of(tmp_path: Path) -> None:
     said = subprocess.run(["sh"], input=text.encode(), stdout=subprocess.PIPE, check=True, timeout=20).stdout.decode()
     assert "No such file" in said.splitlines()[-1]
     assert said.splitlines()[-1].startswith("F a mkdir:")
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "busybox sh"])
+def test_a_limit_is_taken_back_however_soon_the_job_ends(shell: str) -> None:
+    one = 'sf_limit a 20 & g=$!; n=0; while [ $n -lt $((k*4)) ]; do n=$((n+1)); done; kill "$g"; wait "$g"'
+    text = f"{session.FUNCTIONS}\nj=/nowhere; k=0; while [ $k -lt 150 ]; do {one}; k=$((k+1)); done; exit 0"
+    subprocess.run([*shell.split(), "-c", text], stderr=subprocess.DEVNULL, check=True, timeout=15)
