@@ -100,6 +100,7 @@ def test_a_password_from_a_file_is_never_shown(
     assert hostname(make(ssh_hosts, nodes=node, ssh_key=None, password_file=str(right), log=log)) == b"h1\n"
     error = failure(make(ssh_hosts, nodes=node, ssh_key=None, password_file=str(wrong), log=log))
     assert str(wrong) in str(error)
+    assert "takes passwords" in str(error), "not what is right for keys"
     assert not error.transient
     assert ssh_hosts.password not in "\n".join(log.lines)
     assert "wrong-password-1" not in "\n".join([*log.lines, str(error)])
