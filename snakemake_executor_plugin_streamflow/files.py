@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .listed import Listed
-from .model import CONTROLLER, SCHEME, is_address
+from .model import CONTROLLER, KEPT_HERE, SCHEME, is_address, kept_as
 from .move.here import Here
 from .move.listing import STAMP
 from .plan import Ledger, Replica
@@ -196,14 +196,15 @@ class Files:
 
     def arrived(self, path: str, version: str, made_ns: int) -> None:
         """Note that a file came home, and give it the time at which it was made."""
-        found = self.home.found(path)
+        place = kept_as(path, KEPT_HERE) if is_address(path) else path
+        found = self.home.found(place)
         if made_ns:
             directory = found.kind == "directory"
-            for name in (f"{path}/{STAMP}", path) if directory else (path,):
+            for name in (f"{place}/{STAMP}", place) if directory else (place,):
                 with suppress(OSError):
                     os.utime(self.here / name, ns=(made_ns, made_ns))
-            found = self.home.found(path)
-        size, mtime = self.stamp(path, found)
+            found = self.home.found(place)
+        size, mtime = self.stamp(place, found)
         directory = found.kind == "directory"
         self.ledger.put(Replica(path, CONTROLLER, version, size, mtime, directory=directory, made_ns=made_ns or mtime))
 

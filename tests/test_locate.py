@@ -77,3 +77,14 @@ def test_a_connection_over_which_nothing_arrives_is_an_error(tmp_path: Path) -> 
     with pytest.raises(Unreachable):
         bring(tmp_path, far)
     assert far.tried == 4
+
+
+def test_a_copy_of_a_file_at_an_address_is_recorded_as_what_it_is(tmp_path: Path) -> None:
+    files, address = Files(tmp_path, Ledger()), "streamflow://left/data/x"
+    copy = tmp_path / ".snakemake/streamflow/at/left/data/x"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("ab")
+    files.arrived(address, "v", 5_000_000_000)
+    replica = files.ledger.get(address, "controller")
+    assert replica is not None
+    assert (replica.size_b, replica.mtime_ns, copy.stat().st_mtime_ns) == (2, 5_000_000_000, 5_000_000_000)
