@@ -16,7 +16,7 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
 
 from . import checks
-from .settings import ExecutorSettings
+from .settings import STARTED_WITH, ExecutorSettings
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -194,7 +194,7 @@ class Executor(RealExecutor):
     def _started(self) -> tuple[Driver, Translator]:
         if self._driver is None:
             from .driver import Driver
-            from .jobs import NestedCommands, Outlook, Sources, Translator
+            from .jobs import NestedCommands, Outlook, Sources, Translator, added_variables
 
             self._engine = engine = self._make_engine()
             self._reports = ThreadPoolExecutor(1, "streamflow-reports")
@@ -210,7 +210,7 @@ class Executor(RealExecutor):
             sources = Sources(self.workflow, self.logger.warning)
             self._translator = Translator(
                 engine.run,
-                self.envvars(),
+                {**added_variables(os.environ, STARTED_WITH), **self.envvars()},
                 nested_here=self.format_job_exec,
                 nested=NestedCommands(self.workflow, sources.caches),
                 sources=sources,

@@ -3,10 +3,14 @@
 No `from __future__ import annotations` and no `X | None` here: Snakemake reads the field types when it builds its CLI.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
+
+STARTED_WITH = frozenset(os.environ)
+"""The variables that there were before Snakemake read the Snakefile: it imports this module first."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ from .sources import Sources
 from .supported import why_too_old
 from .targets import targets
 from .task import Ensure, Member, Output, Task
-from .translate import Translator, ordered, why_not_direct
+from .translate import Translator, added_variables, ordered, why_not_direct
 
 __all__ = [
     "LAUNCHER",
@@ -25,6 +25,7 @@ __all__ = [
     "Sources",
     "Task",
     "Translator",
+    "added_variables",
     "cache",
     "check_protected",
     "floats",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, cast
@@ -75,12 +75,20 @@ def ordered(job: Any) -> list[Any]:
     return [j for level in job.toposorted for j in sorted(level, key=str)] if job.is_group() else [job]
 
 
+def added_variables(environ: Mapping[str, str], before: Collection[str]) -> dict[str, str]:
+    """Return the variables that a Snakefile has set with `os.environ`: plain commands read them, too.
+
+    One that was there `before` is left out: it is about this machine, as `PATH` is.
+    """
+    return {name: value for name, value in environ.items() if name not in before and name.isidentifier()}
+
+
 class Translator:
     """Makes tasks of jobs.
 
     Args:
         run: identity of this run; part of every task's id.
-        envvars: values of the variables that the workflow declares.
+        envvars: values of the variables that the workflow declares, or has set.
         nested_here: gives the shell command that runs a job by Snakemake itself, in this directory.
         nested: makes the commands that do so at a location of its own.
         sources: finds what those need.

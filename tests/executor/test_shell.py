@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_plugin_streamflow.jobs import added_variables
+
 from .running import TWO_SITES, command, environment, run_workflow, same_as_local, wait_until, write_workflow
 
 
@@ -60,6 +62,10 @@ def test_the_temporary_directory_is_one_that_exists_where_the_job_runs(tmp_path:
     )
     assert os.path.isdir((run.work / "a.txt").read_text().strip())
     assert not list(run.work.glob("*TBD*"))
+
+
+def test_what_a_snakefile_sets_is_what_was_not_there() -> None:
+    assert added_variables({"PATH": "/x", "NEW": "1", "BASH_FUNC_a%%": "()"}, {"PATH"}) == {"NEW": "1"}
 
 
 def test_another_shell_for_all_rules(tmp_path: Path) -> None:
