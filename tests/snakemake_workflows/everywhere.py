@@ -110,7 +110,8 @@ def unexpected(records: Mapping[str, Record], lists: Mapping[str, Mapping[str, s
 
 def reasons(lists: Mapping[str, Mapping[str, str]], mode: str) -> Mapping[str, str]:
     """Return what cannot pass in a mode, with the reasons."""
-    return lists["not"] | lists["not_floating"] if mode.startswith("floating") else lists["not"]
+    floating = lists["not_floating"] if mode.startswith("floating") else {}
+    return lists["not"] | floating | (lists["not_container"] if mode.endswith("container") else {})
 
 
 def passing(record: Record) -> list[str]:
@@ -175,7 +176,12 @@ def page(records: Mapping[str, Record], lists: Mapping[str, Mapping[str, str]]) 
         cells = [cell(records, mode, name) for mode in records if mode != "local"]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines.append("\nWhat cannot pass, and why:\n")
-    for title, part in (("at any site", lists["not"]), ("where files float", lists["not_floating"])):
+    for title, key in (
+        ("at any site", "not"),
+        ("where files float", "not_floating"),
+        ("in containers", "not_container"),
+    ):
+        part = lists[key]
         lines += [f"| {title} | |", "|---|---|", *(f"| {name} | {why} |" for name, why in sorted(part.items())), ""]
     other = [name for name, outcome in records["local"].outcomes.items() if outcome.outcome != "passed"]
     lines.append(

@@ -33,7 +33,7 @@ def test_at_a_local_site() -> None:
 
 @pytest.mark.timeout(900)
 def test_in_containers(docker_engine: DockerEngine, snakemake_image: str) -> None:
-    check(LISTS["container"], container(docker_engine.address, snakemake_image), ())
+    check(LISTS["container"], container(docker_engine.address, snakemake_image), LISTS["not_container"])
 
 
 @pytest.mark.timeout(900)
@@ -44,4 +44,4 @@ def test_floating_at_a_local_site() -> None:
 @pytest.mark.timeout(900)
 def test_floating_in_containers(docker_engine: DockerEngine, snakemake_image: str) -> None:
     site = replace(container(docker_engine.address, snakemake_image), floating=True)
-    check(LISTS["floating_container"], site, ())
+    check(LISTS["floating_container"], site, LISTS["not_container"])
