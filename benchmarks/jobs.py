@@ -47,12 +47,14 @@ def against_local(name: str, companion: dict[str, object], count: int, rounds: i
     def measure(which: str) -> float:
         done = once(LOCAL if which == "local" else OURS, count, None if which == "local" else companion)
         runs[which].append(done)
-        print(f"  {which}: {done.seconds:.2f} s, {done.peak_mib:.0f} MiB", flush=True)
+        print(f"  {which}: {done.seconds:.2f} s, processor {done.cpu_s:.2f} s, {done.peak_mib:.0f} MiB", flush=True)
         return done.seconds
 
     times = rig.alternate(rounds, {"local": lambda: measure("local"), name: lambda: measure(name)})
     ratio = min(times[name]) / min(times["local"])
     rig.say(f"{count} jobs, {name} / local executor, wall time", ratio, 1.15)
+    cpu = min(run.cpu_s for run in runs[name]) / min(run.cpu_s for run in runs["local"])
+    rig.say(f"{count} jobs, {name} / local executor, processor time of Snakemake and its children", cpu, 1.15)
     more = rig.median([r.peak_mib for r in runs[name]]) - rig.median([r.peak_mib for r in runs["local"]])
     rig.say(f"{count} jobs, {name}, memory above the local executor", more, 40, unit=" MB")
 

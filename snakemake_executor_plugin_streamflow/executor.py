@@ -16,6 +16,7 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import ExecMode, SharedFSUsage
 
 from . import checks
+from .pace import Pace
 from .settings import STARTED_WITH, ExecutorSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Executor(RealExecutor):
 
     def __post_init__(self) -> None:
         self._jobs: dict[str, Any] = {}
+        self._pace = Pace()
         self._temporary: set[str] = set()
         self._doubtful: set[str] = set()
         self._ended_well: set[Any] = set()  # Snakemake hears of an end a little later
@@ -75,8 +77,10 @@ class Executor(RealExecutor):
                 again[task.id] = begun
             known_as = begun.job if begun is not None else task.id
             self.report_job_submission(SubmittedJobInfo(job, external_jobid=known_as))
+            self._pace.begin(task.id)
             tasks.append(task)
         driver.submit(tasks, again)
+        self._pace.wait([task.id for task in tasks])
 
     def _known_as(self, job: Any) -> str | None:
         """The identity under which an earlier run, which has died, has sent a job."""
@@ -264,6 +268,7 @@ class Executor(RealExecutor):
         """
         if error is None and (job := self._jobs.get(task.id)) is not None:
             self._ended_well.update(_members(job))
+        self._pace.end(task.id)
         self._reports.submit(self._report, task, error)
 
     def _report(self, task: Task, error: Exception | None) -> None:
@@ -271,6 +276,7 @@ class Executor(RealExecutor):
             self._tell(task, error)
         except Exception as failed:  # a report that fails must be seen
             self.logger.error(f"{task.name}: its end could not be reported: {type(failed).__name__}: {failed}")
+        self._pace.told(task.id)
 
     def _tell(self, task: Task, error: Exception | None) -> None:
         from .errors import StreamFlowError

@@ -13,7 +13,7 @@ import snakemake_executor_plugin_streamflow as package
 
 ROOT = Path(package.__file__).parent
 FLOORS = [
-    {"errors", "model", "show"},
+    {"errors", "model", "pace", "show"},
     {"config", "plan"},
     {"journal"},
     {"connect"},
